@@ -1,0 +1,26 @@
+//! The frame of a worker process: what our own workers and users' are built on.
+//!
+//! A worker implements [`Factory`] and [`Processor`] and calls [`run`] from its `main`; or, for one function over
+//! pictures or sound, uses [`Worker`]. The main thread speaks with the router over the socket it was started with
+//! (hello, catalogue, heartbeats every 100 ms, prepare and switch); each task has a thread of its own that waits for
+//! frames and commands. When the router goes away the process ends at once; the router sweeps what it leaves.
+
+mod beat;
+mod control;
+mod inbox;
+mod output;
+mod process;
+mod processor;
+mod run;
+mod session;
+mod simple;
+mod task;
+
+pub use crate::schema::contract::DropReason;
+pub use crate::schema::control::{
+    Catalogue, KeyframeReason, NodeDescription, Role, Task, TaskKind,
+};
+pub use output::Output;
+pub use processor::{Command, Factory, Processor, TaskError};
+pub use run::run;
+pub use simple::Worker;

@@ -1,0 +1,274 @@
+//! A worker's main thread: one loop over the control socket, the task threads' notes, signals and the heartbeat.
+
+use super::control::{Control, Note, Outbox, Router};
+use super::process::{self, StartFault};
+use super::session::{Ended, Session};
+use super::task::SharedFactory;
+use super::{Command, Factory};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use remotemedia_shm_schema::SessionId;
+use remotemedia_shm_schema::control::{Namespace, Role, ToRouter, ToWorker};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The router counts a worker as hung after five of these (DESIGN).
+const BEAT: Duration = Duration::from_millis(100);
+/// Threads that have not ended so long after `Drain` are left to the process's end (the router waits for 250 ms).
+const DRAIN: Duration = Duration::from_millis(200);
+/// Sessions that one worker serves at most; DESIGN's default is one (chosen).
+const MAX_SESSIONS: usize = 64;
+
+/// Runs a worker until the router drains it or goes away; `main` of a worker returns what this gives.
+///
+/// It takes the socket that the router left, says hello as `role` under `name`, tells the factory's catalogue, and
+/// serves. It returns only when it cannot begin; otherwise the process leaves from here without running destructors:
+/// 0 after a drain or when the router is gone, 1 when something failed. To be called from `main` before any thread is
+/// started.
+pub fn run(role: Role, name: &str, factory: impl Factory + 'static) -> ExitCode {
+    run_boxed(role, name, Box::new(factory))
+}
+
+pub(super) fn run_boxed(role: Role, name: &str, factory: Box<dyn Factory>) -> ExitCode {
+    let mut server = match Server::start(role, name, factory) {
+        Ok(server) => server,
+        Err(fault) => {
+            // Its user sees this on the terminal; a worker has no other way to tell before the hello.
+            tracing::error!(%fault, worker = name, "cannot start");
+            eprintln!("{name}: {fault}");
+            let wrongly = matches!(fault, StartFault::NoSocket(_));
+            return ExitCode::from(if wrongly { 2 } else { 1 });
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| server.serve())) {
+        Ok(Ok(())) => process::leave(0),
+        Ok(Err(fault)) => {
+            tracing::error!(%fault, worker = name, "the worker ends");
+            process::leave(1)
+        }
+        Err(_) => process::leave(1),
+    }
+}
+
+struct Server {
+    control: Control,
+    signals: SignalFd,
+    outbox: Arc<Outbox>,
+    factory: SharedFactory,
+    sessions: BTreeMap<SessionId, Session>,
+    next_beat: Instant,
+    beats: u64,
+    draining: Option<Instant>,
+}
+
+impl Server {
+    fn start(role: Role, name: &str, factory: Box<dyn Factory>) -> Result<Self, StartFault> {
+        // In this order: no thread before the signal mask, nothing to lose before the parent is known to live.
+        let signals = process::signals()?;
+        let socket = process::control_socket()?;
+        process::harden()?;
+        let mut control = Control::greet(socket, role, name)?;
+        control.say(&ToRouter::Catalogue(factory.catalogue()));
+        Ok(Self {
+            control,
+            signals,
+            outbox: Arc::new(Outbox::new()?),
+            factory: Arc::new(Mutex::new(factory)),
+            sessions: BTreeMap::new(),
+            next_beat: Instant::now(),
+            beats: 0,
+            draining: None,
+        })
+    }
+
+    /// Until it is drained or the router is gone.
+    fn serve(&mut self) -> Result<(), StartFault> {
+        loop {
+            self.wait();
+            let mut messages = Vec::new();
+            if self.control.read(|message| messages.push(message))? == Router::Gone {
+                return Ok(());
+            }
+            for message in messages {
+                self.obey(message);
+            }
+            if let Ok(Some(_)) = self.signals.read_signal() {
+                self.drain();
+            }
+            self.pass_on();
+            self.beat();
+            if let Some(since) = self.draining
+                && (self.sessions.is_empty() || since.elapsed() >= DRAIN)
+            {
+                self.control.say(&ToRouter::Drained);
+                self.control.finish();
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&mut self) {
+        self.control.flush();
+        let mut wanted = PollFlags::POLLIN;
+        if self.control.unsent() {
+            wanted |= PollFlags::POLLOUT;
+        }
+        let mut fds = [
+            PollFd::new(self.control.as_fd(), wanted),
+            PollFd::new(self.outbox.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let left = self.next_beat.saturating_duration_since(Instant::now());
+        let limit = u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        // An interrupted wait is a round for nothing.
+        let _ = poll(&mut fds, PollTimeout::from(limit));
+    }
+
+    fn obey(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::Assign { session, namespace } => self.assign(session, &namespace),
+            ToWorker::Prepare { session, epoch, changes } => {
+                let said = match self.sessions.get_mut(&session) {
+                    Some(session) => session.prepare(epoch, changes),
+                    None => {
+                        let error = "the session is not assigned to this worker".into();
+                        Some(ToRouter::Refused { session, epoch, error })
+                    }
+                };
+                self.say(said);
+            }
+            ToWorker::Switch { session, epoch } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.switch(epoch);
+                }
+            }
+            ToWorker::Abandon { session, epoch } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.abandon_epoch(epoch);
+                }
+            }
+            ToWorker::Keyframe { session, channel, .. } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.command_writer(channel, &Command::Keyframe);
+                }
+            }
+            ToWorker::Bitrate { session, channel, bits_per_second, .. } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.command_writer(channel, &Command::Bitrate(bits_per_second));
+                }
+            }
+            ToWorker::Params { session, node, params, request } => {
+                match self.sessions.get(&session) {
+                    Some(session) => session.params(&node, &params, request),
+                    None => {
+                        let error = Some("the session is not assigned to this worker".into());
+                        self.say(Some(ToRouter::Applied { session, request, error }));
+                    }
+                }
+            }
+            ToWorker::Release { session } => match self.sessions.get_mut(&session) {
+                Some(found) => {
+                    found.release();
+                    self.bury();
+                }
+                None => self.say(Some(ToRouter::Released { session })),
+            },
+            ToWorker::Drain => self.drain(),
+        }
+    }
+
+    fn assign(&mut self, id: SessionId, namespace: &Namespace) {
+        let refused = if self.sessions.contains_key(&id) {
+            "it is assigned already".to_owned()
+        } else if self.sessions.len() >= MAX_SESSIONS {
+            format!("a worker serves {MAX_SESSIONS} sessions at most")
+        } else {
+            let factory = Arc::clone(&self.factory);
+            let outbox = Arc::clone(&self.outbox);
+            match Session::open(id.clone(), namespace, factory, outbox) {
+                Ok(session) => {
+                    self.sessions.insert(id.clone(), session);
+                    return self.say(Some(ToRouter::Assigned { session: id }));
+                }
+                Err(fault) => fault.to_string(),
+            }
+        };
+        // The protocol has no word for this; whatever the router prepares next is refused, with the reason in the log.
+        tracing::error!(session = %id, refused, "a session cannot be served");
+    }
+
+    /// What the task threads have to say.
+    fn pass_on(&mut self) {
+        for note in self.outbox.take() {
+            match note {
+                Note::ToRouter(message) if self.control.congested() => {
+                    tracing::debug!(?message, "the router does not read; a message is dropped");
+                }
+                Note::ToRouter(message) => self.control.say(&message),
+                Note::Made { session, epoch, task, result } => {
+                    let said =
+                        self.sessions.get_mut(&session).and_then(|s| s.made(epoch, task, result));
+                    self.say(said);
+                }
+                Note::Ended { session, task, serial } => {
+                    match self.sessions.get_mut(&session).map(|s| s.ended(task, serial)) {
+                        Some(Ended::Asked(said)) => self.say(said),
+                        // Half a session is worse than none: the router gives all of it to another worker.
+                        Some(Ended::Unasked) => process::leave(1),
+                        None => {}
+                    }
+                    self.bury();
+                }
+            }
+        }
+    }
+
+    /// Drops what is released and ended, and says so.
+    fn bury(&mut self) {
+        let over: Vec<_> =
+            self.sessions.iter().filter(|(_, s)| s.over()).map(|(id, _)| id.clone()).collect();
+        for session in over {
+            self.sessions.remove(&session);
+            self.say(Some(ToRouter::Released { session }));
+        }
+    }
+
+    fn drain(&mut self) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(Instant::now());
+        for session in self.sessions.values_mut() {
+            session.release();
+        }
+        self.bury();
+    }
+
+    fn beat(&mut self) {
+        let now = Instant::now();
+        if now < self.next_beat {
+            return;
+        }
+        self.next_beat += BEAT;
+        if self.next_beat <= now {
+            // Late by more than a beat: the machine was busy, nothing is made up for.
+            self.next_beat = now + BEAT;
+        }
+        if self.control.congested() {
+            return;
+        }
+        let threads = self.sessions.values().flat_map(Session::beats).collect();
+        self.beats += 1;
+        self.control.say(&ToRouter::Heartbeat { sequence: self.beats, threads });
+    }
+
+    fn say(&mut self, message: Option<ToRouter>) {
+        if let Some(message) = message {
+            self.control.say(&message);
+        }
+    }
+}
