@@ -1,0 +1,51 @@
+//! Parameters and results of `session.*`.
+
+use remotemedia_shm_schema::SessionId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who may close, reconfigure and restart a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Control {
+    /// Who made it.
+    #[default]
+    Creator,
+    /// Every peer that sees it.
+    Any,
+}
+
+/// `session.create`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionCreate {
+    /// A pipeline that the config names; none is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// A pipeline of the caller's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Value>,
+    /// Peers that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_peers: Option<usize>,
+    /// Its name and its room; none makes one for the caller alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Who may act on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// Answer to `session.create`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCreated {
+    /// Its name.
+    pub session_id: SessionId,
+}
+
+/// `session.describe` and `session.close`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRef {
+    /// Which; none is the session of the caller's own room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+}
