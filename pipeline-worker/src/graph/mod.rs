@@ -1,0 +1,12 @@
+//! Nodes connected to one another, as one task runs them.
+//!
+//! What a manifest says and whether it can be run is decided in [`remotemedia_shm_schema::manifest`], by the router and by
+//! this worker with the same code. What arrives here is a part of it that one thread runs: today a [`Chain`], in which
+//! references go from node to node; a graph with forks and joins will stand beside it and share its nodes.
+
+mod build;
+mod chain;
+mod scratch;
+
+pub use build::build;
+pub use chain::{Chain, Failure};

@@ -1,0 +1,158 @@
+//! A task of the pipeline worker: frames from its input through a chain of nodes into loans of its output.
+
+use crate::graph::{Chain, Failure, build};
+use crate::node::Moment;
+use crate::registry::Registry;
+use remotemedia_shm_schema::control::{Catalogue, Task, TaskKind};
+use remotemedia_shm_schema::{
+    AudioGeometry, Content, Flags, Meta, Stage, Stamp, Stamps, VideoGeometry,
+};
+use remotemedia_worker::worker::{Command, Factory, Output, Processor, TaskError};
+use remotemedia_worker::{Frame, monotonic_ns};
+use std::time::SystemTime;
+
+/// Makes the processors of graph tasks, out of the nodes of a registry.
+#[derive(Debug)]
+pub struct Graphs {
+    registry: Registry,
+}
+
+impl Graphs {
+    /// With these nodes.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self { registry }
+    }
+}
+
+impl Factory for Graphs {
+    fn catalogue(&self) -> Catalogue {
+        Catalogue { codecs: Vec::new(), nodes: self.registry.descriptions() }
+    }
+
+    fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {
+        let TaskKind::Graph { nodes } = &task.kind else {
+            return Err(TaskError::failed("the pipeline worker has no codecs: it runs nodes"));
+        };
+        let chain = build(&self.registry, nodes).map_err(|e| TaskError::failed(e.to_string()))?;
+        Ok(Box::new(Graph { chain }))
+    }
+}
+
+struct Graph {
+    chain: Chain,
+}
+
+impl Processor for Graph {
+    fn process(&mut self, frame: &Frame, out: &mut Output<'_>) -> Result<(), TaskError> {
+        let meta = *frame.meta();
+        match meta.content {
+            // Lost, silent, ended: nothing for the nodes, and what comes behind must know.
+            _ if frame.payload().is_empty() => Ok(out.publish_empty(meta)?),
+            Content::Picture(of) if self.chain.takes_video() => self.picture(frame, of, out),
+            Content::Sound(of) if self.chain.takes_audio() => self.sound(frame, of, out),
+            Content::Picture(_) => Err(TaskError::failed("pictures came to nodes that take sound")),
+            Content::Sound(_) => Err(TaskError::failed("sound came to nodes that take pictures")),
+            Content::Coded(_) | Content::Data => {
+                Err(TaskError::failed("nodes take raw pictures and sound only"))
+            }
+        }
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), TaskError> {
+        match command {
+            Command::Params { node, json } => {
+                self.chain.set(node, json).map_err(|faults| TaskError::failed(faults.to_string()))
+            }
+            // Nodes make neither keyframes nor bits.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Graph {
+    fn picture(
+        &mut self,
+        frame: &Frame,
+        of: VideoGeometry,
+        out: &mut Output<'_>,
+    ) -> Result<(), TaskError> {
+        let input = frame
+            .picture()
+            .ok_or_else(|| TaskError::failed("the picture's planes do not lie in its payload"))?;
+        let geometry = VideoGeometry {
+            matrix: of.matrix,
+            range: of.range,
+            rotation: of.rotation,
+            ..VideoGeometry::i420(of.width, of.height)
+        };
+        let mut loan = out.loan(geometry.payload_len())?;
+        let mut picture = loan
+            .picture_mut(geometry)
+            .ok_or_else(|| TaskError::failed("the loan is smaller than the picture"))?;
+        let mut meta = frame.meta().derive(Content::Picture(geometry));
+        let moment = moment(frame.meta());
+        let stamp = &mut |number| push(&mut meta.stamps, number);
+        match self.chain.picture(&input, &mut picture, &moment, stamp) {
+            Ok(copied) => {
+                loan.publish(meta)?;
+                out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
+                Ok(())
+            }
+            // Held: the encoder behind shows its last picture.
+            Err(failure) => {
+                drop(loan);
+                Err(told(&failure, out))
+            }
+        }
+    }
+
+    fn sound(
+        &mut self,
+        frame: &Frame,
+        of: AudioGeometry,
+        out: &mut Output<'_>,
+    ) -> Result<(), TaskError> {
+        let input = frame
+            .sound()
+            .ok_or_else(|| TaskError::failed("the sound's samples are not aligned"))?;
+        let mut loan = out.loan(of.payload_len())?;
+        let mut meta = *frame.meta();
+        let stamp = &mut |number| push(&mut meta.stamps, number);
+        match self.chain.sound(of, input, loan.samples_mut(), stamp) {
+            Ok(copied) => {
+                loan.publish(meta)?;
+                out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
+                Ok(())
+            }
+            // Held: silence in its place, so that sound goes on by its clock and nothing unprocessed is heard.
+            Err(failure) => {
+                drop(loan);
+                let error = told(&failure, out);
+                let held = frame.meta();
+                out.publish_empty(Meta { flags: held.flags.with(Flags::SILENCE), ..*held })?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Counts and tells a node's failure, and makes it the task's.
+fn told(failure: &Failure, out: &mut Output<'_>) -> TaskError {
+    out.node_error(&failure.node, &failure.error.to_string());
+    TaskError::failed(failure.to_string())
+}
+
+fn moment(meta: &Meta) -> Moment {
+    // A clock before 1970 shows midnight.
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Moment {
+        sequence: meta.sequence,
+        media_time_ns: meta.media_time_ns,
+        unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+    }
+}
+
+fn push(stamps: &mut Stamps, node: u8) {
+    stamps.push(Stamp { stage: Stage::Node(node), ns: monotonic_ns() });
+}

@@ -1,0 +1,10 @@
+//! What a user of the built-in nodes sees and hears.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it finds nothing")]
+
+mod any_input;
+mod chains;
+mod parameters;
+mod pictures;
+mod sound;
+mod support;
