@@ -1,0 +1,10 @@
+//! The router: signaling, sessions, supervision, cleanup, command line.
+pub mod cli;
+pub mod config;
+pub mod registry;
+pub mod serve;
+pub mod session;
+pub mod sessions;
+pub mod signaling;
+pub mod web;
+pub mod workers;

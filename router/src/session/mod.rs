@@ -1,0 +1,32 @@
+//! A session: a running media graph with its peers, its workers and its namespace.
+//!
+//! | file | role |
+//! |---|---|
+//! | [`life`] | pure: when it begins, is suspended, ends |
+//! | [`wiring`] | pure: its channels and tasks, step by step |
+//! | [`sdp`] | pure: what an answer agreed to |
+//! | [`actor`] | its one task: takes commands, reports, wake-ups; owns everything below |
+//! | [`dance`] | prepare → ready → switch with the workers |
+//! | [`output`] | what encoders made, as packets, to the members that view it |
+//! | [`member`] | a peer's media task: [`ingress`] and [`egress`] |
+//! | [`negotiate`] | a peer's offers and answers, one after the other |
+//! | [`wakeup`] | the listener's descriptor in tokio's event loop |
+//! | [`stages`] | how long frames take from stage to stage |
+//! | [`describe`] | what tables, pages and receipts show of it |
+
+pub mod actor;
+mod dance;
+pub mod describe;
+mod egress;
+mod ingress;
+pub mod life;
+mod member;
+mod negotiate;
+mod output;
+pub mod sdp;
+pub mod stages;
+mod wakeup;
+pub mod wiring;
+
+pub use actor::{Command, Handle, Settings, spawn};
+pub use describe::Receipt;

@@ -1,0 +1,268 @@
+//! One peer's negotiation: a task that carries out offers, answers and candidates one after the other.
+//!
+//! `webrtc` wants these calls in order and each takes its time; the media must not wait for them. When both sides offer at
+//! once the router yields (perfect negotiation, W3C WebRTC section 10.7): it takes its own offer back, answers, and offers
+//! again afterwards.
+
+use super::sdp;
+use super::wiring::{Kind, Source};
+use remotemedia_peer::{self as rtc, Candidate, Connection, PeerError, Sender, SenderSpec};
+use remotemedia_shm_schema::{Codec, PeerId};
+use remotemedia_signaling::message::RequestId;
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+/// Steps that may wait (chosen: the hub lets 64 candidates wait).
+pub(super) const STEPS: usize = 128;
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The peer offers.
+    Offer {
+        /// The offer's.
+        request_id: RequestId,
+        /// Its description.
+        sdp: String,
+    },
+    /// The peer answers our offer.
+    Answer {
+        /// Our offer's.
+        request_id: RequestId,
+        /// Its description.
+        sdp: String,
+    },
+    /// Our offer was not answered in time.
+    Unanswered {
+        /// Our offer's.
+        request_id: RequestId,
+    },
+    /// A candidate of the peer's.
+    Candidate(Candidate),
+    /// What the peer shall receive from now on.
+    Want(Vec<Source>),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The offer was taken.
+    Answered {
+        /// The offer's.
+        request_id: RequestId,
+        /// For the peer.
+        sdp: String,
+        /// What the peer sends.
+        sections: Vec<sdp::Section>,
+        /// What it receives, with the codec of each.
+        views: BTreeMap<Source, (Sender, Codec)>,
+    },
+    /// The offer was not taken.
+    Refused {
+        /// The offer's.
+        request_id: RequestId,
+        /// Why.
+        error: PeerError,
+    },
+    /// We offer.
+    Offering {
+        /// Ours.
+        request_id: RequestId,
+        /// For the peer.
+        sdp: String,
+    },
+    /// Our offer was answered.
+    Settled {
+        /// What the peer receives now, with the codec of each.
+        views: BTreeMap<Source, (Sender, Codec)>,
+    },
+    /// A candidate or an answer could not be taken.
+    Rejected(PeerError),
+}
+
+/// How a peer is given its media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Return {
+    /// Its own media, processed, in the sections that it offered.
+    Mirror,
+    /// The others', each in a section of its own that the router offers.
+    Others,
+}
+
+/// Runs until the steps end.
+pub(super) async fn run(
+    peer: PeerId,
+    connection: Connection,
+    mode: Return,
+    mut steps: mpsc::Receiver<Step>,
+    outcomes: mpsc::Sender<(PeerId, Outcome)>,
+) {
+    let mut negotiation = Negotiation {
+        peer,
+        connection,
+        mode,
+        outcomes,
+        senders: BTreeMap::new(),
+        wanted: Vec::new(),
+        offering: None,
+        answered_once: false,
+        count: 0,
+    };
+    while let Some(step) = steps.recv().await {
+        negotiation.step(step).await;
+    }
+}
+
+struct Negotiation {
+    peer: PeerId,
+    connection: Connection,
+    mode: Return,
+    outcomes: mpsc::Sender<(PeerId, Outcome)>,
+    senders: BTreeMap<Source, Sender>,
+    wanted: Vec<Source>,
+    /// Our offer that waits for its answer.
+    offering: Option<RequestId>,
+    answered_once: bool,
+    count: u32,
+}
+
+impl Negotiation {
+    async fn tell(&self, outcome: Outcome) {
+        let _ = self.outcomes.send((self.peer.clone(), outcome)).await;
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Offer { request_id, sdp } => {
+                if self.offering.take().is_some()
+                    && let Err(error) = self.connection.rollback().await
+                {
+                    self.tell(Outcome::Refused { request_id, error }).await;
+                    return;
+                }
+                match self.answer(&sdp).await {
+                    Ok(answer) => {
+                        self.answered_once = true;
+                        let sections = sdp::sections(&answer);
+                        let views = self.views().await;
+                        self.tell(Outcome::Answered { request_id, sdp: answer, sections, views })
+                            .await;
+                        self.offer_if_needed().await;
+                    }
+                    Err(error) => self.tell(Outcome::Refused { request_id, error }).await,
+                }
+            }
+            Step::Answer { request_id, sdp } => {
+                if self.offering.as_ref() != Some(&request_id) {
+                    let why = "it answers no offer of the router's that waits for an answer";
+                    self.tell(Outcome::Rejected(PeerError::State(why.into()))).await;
+                    return;
+                }
+                self.offering = None;
+                match self.connection.accept(&sdp).await {
+                    Ok(()) => {
+                        let views = self.views().await;
+                        self.tell(Outcome::Settled { views }).await;
+                        self.offer_if_needed().await;
+                    }
+                    Err(error) => self.tell(Outcome::Rejected(error)).await,
+                }
+            }
+            Step::Unanswered { request_id } => {
+                if self.offering.as_ref() == Some(&request_id) {
+                    self.offering = None;
+                    if let Err(error) = self.connection.rollback().await {
+                        self.tell(Outcome::Rejected(error)).await;
+                    }
+                }
+            }
+            Step::Candidate(candidate) => {
+                if let Err(error) = self.connection.add_candidate(candidate).await {
+                    self.tell(Outcome::Rejected(error)).await;
+                }
+            }
+            Step::Want(wanted) => {
+                self.wanted = wanted;
+                self.offer_if_needed().await;
+            }
+        }
+    }
+
+    async fn answer(&mut self, offer: &str) -> Result<String, PeerError> {
+        rtc::check_sdp(offer)?;
+        if self.mode == Return::Mirror {
+            for kind in sdp::kinds(offer) {
+                let source = Source { peer: self.peer.clone(), kind };
+                if !self.senders.contains_key(&source) {
+                    let sender = self.connection.add_sender(spec(&source)).await?;
+                    self.senders.insert(source, sender);
+                }
+            }
+        }
+        self.connection.answer(offer).await
+    }
+
+    /// Offers what is wanted and not there yet, and takes back what is not wanted any more.
+    async fn offer_if_needed(&mut self) {
+        if self.mode == Return::Mirror || self.offering.is_some() || !self.answered_once {
+            return;
+        }
+        let mut changed = false;
+        let gone: Vec<Source> =
+            self.senders.keys().filter(|s| !self.wanted.contains(s)).cloned().collect();
+        for source in gone {
+            if let Some(sender) = self.senders.remove(&source) {
+                let _ = self.connection.remove_sender(&sender).await;
+                changed = true;
+            }
+        }
+        for source in self.wanted.clone() {
+            if self.senders.contains_key(&source) {
+                continue;
+            }
+            match self.connection.add_sender(spec(&source)).await {
+                Ok(sender) => {
+                    self.senders.insert(source, sender);
+                    changed = true;
+                }
+                Err(error) => self.tell(Outcome::Rejected(error)).await,
+            }
+        }
+        if !changed {
+            return;
+        }
+        match self.connection.offer(false).await {
+            Ok(sdp) => {
+                self.count += 1;
+                let request_id = RequestId::new(format!("router-{}-{}", self.peer, self.count))
+                    .expect("a peer id has 64 bytes at most, of the grammar");
+                self.offering = Some(request_id.clone());
+                self.tell(Outcome::Offering { request_id, sdp }).await;
+            }
+            Err(error) => self.tell(Outcome::Rejected(error)).await,
+        }
+    }
+
+    async fn views(&self) -> BTreeMap<Source, (Sender, Codec)> {
+        let mut views = BTreeMap::new();
+        for (source, sender) in &self.senders {
+            if let Some(negotiated) = sender.codec().await {
+                views.insert(source.clone(), (sender.clone(), negotiated.codec));
+            }
+        }
+        views
+    }
+}
+
+fn spec(source: &Source) -> SenderSpec {
+    let kind = match source.kind {
+        Kind::Audio => rtc::Kind::Audio,
+        Kind::Video => rtc::Kind::Video,
+    };
+    // The stream's id tells the page whose media it is.
+    SenderSpec {
+        kind,
+        stream: source.peer.to_string(),
+        track: format!("{}-{}", source.peer, source.kind.name()),
+    }
+}

@@ -1,0 +1,536 @@
+//! Which sessions there are, who belongs to which, and how many may be: what the hub tells becomes commands to sessions.
+//!
+//! A named room has one session, which bears its name. A peer of the room `default` has one of its own: by its offer, or
+//! by `session.create` before it. A session begins here and reports its end here; nobody else holds a list of them.
+
+use crate::session::actor::Surroundings;
+use crate::session::life::{Cause, Times};
+use crate::session::wiring::Plan;
+use crate::session::{self, Command, Handle, Receipt};
+use crate::signaling::HubHandle;
+use crate::workers::Pool;
+use remotemedia_peer as rtc;
+use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::{PeerId, SessionId};
+use remotemedia_signaling::message::{Code, Control, Error, RequestId};
+use remotemedia_signaling::{FromRouter, Room, ToRouter, Token};
+use remotemedia_worker::namespace::Runtime;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// A session that does not answer within this is shown as busy.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Receipts of ended sessions that are kept for `ps` (chosen).
+const RECEIPTS: usize = 32;
+/// Requests of the web side that may wait.
+const REQUESTS: usize = 64;
+
+/// A pipeline as the config names it, checked.
+#[derive(Debug, Clone, Default)]
+pub struct Pipeline {
+    /// The chain of nodes for pictures.
+    pub video: Vec<GraphNode>,
+    /// The chain of nodes for sound.
+    pub audio: Vec<GraphNode>,
+}
+
+/// What sessions are made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// By name.
+    pub pipelines: BTreeMap<String, Pipeline>,
+    /// The one for sessions that name none.
+    pub default_pipeline: String,
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// Peers in one session.
+    pub max_peers: usize,
+    /// Peers in all.
+    pub max_peers_total: usize,
+    /// Silence and grace.
+    pub times: Times,
+    /// How connections are made.
+    pub peer: rtc::Settings,
+    /// Greatest picture.
+    pub max_video: (u16, u16),
+    /// Bits a second.
+    pub video_bitrate: u32,
+    /// Bits a second.
+    pub audio_bitrate: u32,
+}
+
+/// What others ask of the sessions.
+pub enum Request {
+    /// All of them, for `ps` and `/api/sessions`.
+    List(oneshot::Sender<Value>),
+    /// How many of how many, for `/readyz` and `/metrics`.
+    Load(oneshot::Sender<Load>),
+    /// End them all.
+    Stop(oneshot::Sender<Vec<Receipt>>),
+}
+
+/// How full the router is.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub struct Load {
+    /// Sessions there are.
+    pub sessions: usize,
+    /// Sessions there may be.
+    pub max_sessions: usize,
+    /// Peers with a connection.
+    pub peers: usize,
+    /// Peers there may be.
+    pub max_peers_total: usize,
+    /// Sessions that began so far.
+    pub started: u64,
+    /// Sessions that ended so far.
+    pub ended: u64,
+}
+
+/// A handle to the loop.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Sessions {
+    /// Starts the loop.
+    #[must_use]
+    pub fn start(
+        settings: Settings,
+        runtime: Arc<Runtime>,
+        pool: Pool,
+        hub: HubHandle,
+        from_hub: mpsc::Receiver<ToRouter>,
+    ) -> Self {
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (ended, ends) = mpsc::unbounded_channel();
+        let around = Surroundings { runtime, pool, hub, ended };
+        let registry = Registry {
+            settings,
+            around,
+            sessions: BTreeMap::new(),
+            own: BTreeMap::new(),
+            peers: BTreeSet::new(),
+            receipts: VecDeque::new(),
+            started: 0,
+            ended: 0,
+            stopping: None,
+        };
+        tokio::spawn(registry.run(inbox, from_hub, ends));
+        Self { requests }
+    }
+
+    /// All sessions with all that is known of them.
+    pub async fn list(&self) -> Value {
+        self.ask(Request::List).await.unwrap_or_default()
+    }
+
+    /// How full the router is.
+    pub async fn load(&self) -> Load {
+        self.ask(Request::Load).await.unwrap_or_default()
+    }
+
+    /// Ends all sessions; their receipts.
+    pub async fn stop(&self) -> Vec<Receipt> {
+        self.ask(Request::Stop).await.unwrap_or_default()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+struct Entry {
+    handle: Handle,
+    room: Room,
+    pipeline: String,
+    max_peers: usize,
+}
+
+struct Registry {
+    settings: Settings,
+    around: Surroundings,
+    sessions: BTreeMap<SessionId, Entry>,
+    /// Sessions of peers of the room `default`.
+    own: BTreeMap<PeerId, SessionId>,
+    /// Peers that have offered, with the session that they are in.
+    peers: BTreeSet<(Room, PeerId)>,
+    receipts: VecDeque<Receipt>,
+    started: u64,
+    ended: u64,
+    stopping: Option<(oneshot::Sender<Vec<Receipt>>, Vec<Receipt>)>,
+}
+
+impl Registry {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut from_hub: mpsc::Receiver<ToRouter>,
+        mut ends: mpsc::UnboundedReceiver<Receipt>,
+    ) {
+        loop {
+            tokio::select! {
+                Some(receipt) = ends.recv() => self.closed(receipt),
+                Some(request) = requests.recv() => self.request(request),
+                Some(message) = from_hub.recv() => self.hub(message),
+                else => return,
+            }
+            let over = self.sessions.is_empty();
+            if let Some((reply, receipts)) = self.stopping.take_if(|_| over) {
+                let _ = reply.send(receipts);
+                return;
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Load(reply) => {
+                let _ = reply.send(self.load());
+            }
+            Request::List(reply) => self.list(reply),
+            Request::Stop(reply) => {
+                self.stopping = Some((reply, Vec::new()));
+                for entry in self.sessions.values() {
+                    let (receipt, _) = oneshot::channel();
+                    send(&entry.handle, Command::Close(Cause::Stopping, receipt));
+                }
+            }
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            sessions: self.sessions.len(),
+            max_sessions: self.settings.max_sessions,
+            peers: self.peers.len(),
+            max_peers_total: self.settings.max_peers_total,
+            started: self.started,
+            ended: self.ended,
+        }
+    }
+
+    fn list(&self, reply: oneshot::Sender<Value>) {
+        let handles: Vec<Handle> = self.sessions.values().map(|e| e.handle.clone()).collect();
+        let receipts = json!(self.receipts);
+        let load = json!(self.load());
+        let pool = self.around.pool.clone();
+        tokio::spawn(async move {
+            let mut sessions = Vec::new();
+            for handle in handles {
+                sessions.push(describe(&handle).await);
+            }
+            let workers = pool.view().await;
+            let _ = reply.send(json!({
+                "load": load, "sessions": sessions, "workers": workers, "receipts": receipts,
+            }));
+        });
+    }
+
+    fn hub(&mut self, message: ToRouter) {
+        match message {
+            ToRouter::Offer { peer, room, request_id, sdp, .. } => {
+                self.offer(room, peer, request_id, sdp);
+            }
+            ToRouter::Answer { peer, room, request_id, sdp, .. } => {
+                self.forward(&room, &peer.clone(), Command::Answer { peer, request_id, sdp });
+            }
+            ToRouter::Candidate { peer, room, candidate, .. } => {
+                let candidate = rtc::Candidate {
+                    candidate: candidate.candidate,
+                    sdp_mid: candidate.sdp_mid,
+                    sdp_m_line_index: candidate.sdp_m_line_index,
+                    user_fragment: candidate.user_fragment,
+                };
+                self.forward(&room, &peer.clone(), Command::Candidate(peer, candidate));
+            }
+            ToRouter::Unanswered { peer, room, request_id } => {
+                self.forward(&room, &peer.clone(), Command::Unanswered { peer, request_id });
+            }
+            ToRouter::Disconnect { peer, room, .. } => self.leave(&room, peer),
+            ToRouter::SocketGone { peer, room } => {
+                self.forward(&room, &peer.clone(), Command::SocketGone(peer));
+            }
+            ToRouter::SocketBack { peer, room } => {
+                self.forward(&room, &peer.clone(), Command::SocketBack(peer));
+            }
+            // The registration is over, the media may live on: the session knows when it has been gone for too long.
+            ToRouter::Left { .. } | ToRouter::State { .. } => {}
+            ToRouter::Create { token, peer, room, pipeline, session_id, max_peers, control } => {
+                let result =
+                    self.create(&room, Some(&peer), pipeline, session_id, max_peers, control);
+                let result = result.map(|id| json!({ "session_id": id }));
+                self.around.hub.send(FromRouter::Reply { token, result });
+            }
+            ToRouter::List { token, sessions } => self.list_for(token, &sessions),
+            ToRouter::Describe { token, session } => self.describe_for(token, &session),
+            ToRouter::Close { token, session } => self.close_for(token, &session),
+        }
+    }
+
+    // --- peers --------------------------------------------------------------------------------------------------
+
+    fn session_of(&self, room: &Room, peer: &PeerId) -> Option<&Entry> {
+        let id = match room {
+            Room::Default => self.own.get(peer)?,
+            Room::Session(id) => id,
+        };
+        self.sessions.get(id)
+    }
+
+    fn forward(&self, room: &Room, peer: &PeerId, command: Command) {
+        if let Some(entry) = self.session_of(room, peer) {
+            send(&entry.handle, command);
+        }
+    }
+
+    fn leave(&mut self, room: &Room, peer: PeerId) {
+        self.peers.remove(&(room.clone(), peer.clone()));
+        self.forward(room, &peer.clone(), Command::Left(peer));
+    }
+
+    fn offer(&mut self, room: Room, peer: PeerId, request_id: RequestId, sdp: String) {
+        if let Err(error) = self.admit(&room, &peer) {
+            self.around.hub.send(FromRouter::Refused { peer, room, request_id, error });
+            return;
+        }
+        self.peers.insert((room.clone(), peer.clone()));
+        self.forward(&room, &peer.clone(), Command::Offer { peer, request_id, sdp });
+    }
+
+    /// Makes sure that there is a session for this peer, and room in it.
+    fn admit(&mut self, room: &Room, peer: &PeerId) -> Result<(), Error> {
+        let known = self.peers.contains(&(room.clone(), peer.clone()));
+        if !known && self.peers.len() >= self.settings.max_peers_total {
+            return Err(no_capacity("peers", self.settings.max_peers_total, self.peers.len()));
+        }
+        match self.session_of(room, peer) {
+            Some(entry) => {
+                let members = self.peers.iter().filter(|(r, _)| *r == entry.room).count();
+                let full = matches!(entry.room, Room::Session(_)) && members >= entry.max_peers;
+                if full && !known {
+                    let text = format!("the session takes {} peers", entry.max_peers);
+                    let data = json!({ "max_peers": entry.max_peers });
+                    return Err(Error::new(Code::SessionFull, text, data));
+                }
+                Ok(())
+            }
+            None => {
+                let session_id = room.session().cloned();
+                self.create(room, Some(peer), None, session_id, None, Control::default())
+                    .map(|_| ())
+            }
+        }
+    }
+
+    // --- sessions -----------------------------------------------------------------------------------------------
+
+    fn create(
+        &mut self,
+        room: &Room,
+        creator: Option<&PeerId>,
+        pipeline: Option<String>,
+        session_id: Option<SessionId>,
+        max_peers: Option<usize>,
+        control: Control,
+    ) -> Result<SessionId, Error> {
+        let settings = &self.settings;
+        let pipeline = pipeline.unwrap_or_else(|| settings.default_pipeline.clone());
+        let Some(graph) = settings.pipelines.get(&pipeline).cloned() else {
+            let known: Vec<&str> = settings.pipelines.keys().map(String::as_str).collect();
+            let text =
+                format!("there is no pipeline {pipeline:?}; there are: {}", known.join(", "));
+            return Err(Error::invalid_params("/pipeline", &text));
+        };
+        let max_peers = max_peers.unwrap_or(settings.max_peers);
+        if max_peers == 0 || max_peers > settings.max_peers {
+            let text = format!("max_peers is 1 to {}", settings.max_peers);
+            return Err(Error::invalid_params("/max_peers", &text));
+        }
+        let mirror = session_id.is_none();
+        let id = match session_id {
+            Some(id) => id,
+            None => SessionId::new(uuid::Uuid::new_v4().to_string())
+                .map_err(|error| Error::internal(&error.to_string()))?,
+        };
+        if self.sessions.contains_key(&id) {
+            let text = format!("the session {id} exists already");
+            return Err(Error::invalid_params("/session_id", &text));
+        }
+        self.room_for_one_more()?;
+        // A peer that makes another session of its own leaves the one before.
+        if mirror
+            && let Some(peer) = creator
+            && let Some(before) = self.own.remove(peer)
+            && let Some(entry) = self.sessions.get(&before)
+        {
+            let (receipt, _) = oneshot::channel();
+            send(&entry.handle, Command::Close(Cause::Left, receipt));
+        }
+        let members = if mirror { Room::Default } else { Room::Session(id.clone()) };
+        let settings = session::Settings {
+            room: members.clone(),
+            pipeline: pipeline.clone(),
+            plan: Plan {
+                session: id.clone(),
+                video_nodes: graph.video,
+                audio_nodes: graph.audio,
+                max_video: self.settings.max_video,
+                video_bitrate: self.settings.video_bitrate,
+                audio_bitrate: self.settings.audio_bitrate,
+                frame_limit_ms: 1_000,
+            },
+            times: self.settings.times,
+            peer: self.settings.peer.clone(),
+            mirror,
+        };
+        let handle = tokio::task::block_in_place(|| {
+            session::spawn(id.clone(), settings, self.around.clone())
+        })
+        .map_err(|error| {
+            tracing::error!(session = %id, "cannot start: {error:#}");
+            let text = format!("the session's namespace cannot be made: {error:#}");
+            Error::new(
+                Code::NoCapacity,
+                text,
+                json!({ "what": "namespace", "limit": 0, "in_use": self.sessions.len() }),
+            )
+        })?;
+        tracing::info!(session = %id, %room, pipeline, "begins");
+        self.started += 1;
+        if mirror && let Some(peer) = creator {
+            self.own.insert(peer.clone(), id.clone());
+        }
+        self.around.hub.send(FromRouter::SessionStarted {
+            session: id.clone(),
+            room: room.clone(),
+            creator: creator.cloned(),
+            control,
+        });
+        self.sessions.insert(id.clone(), Entry { handle, room: members, pipeline, max_peers });
+        Ok(id)
+    }
+
+    fn room_for_one_more(&self) -> Result<(), Error> {
+        let settings = &self.settings;
+        if self.stopping.is_some() {
+            return Err(no_capacity("sessions (the router is stopping)", 0, self.sessions.len()));
+        }
+        if self.sessions.len() >= settings.max_sessions {
+            return Err(no_capacity("sessions", settings.max_sessions, self.sessions.len()));
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, receipt: Receipt) {
+        let Some(entry) = self.sessions.remove(&receipt.session_id) else { return };
+        self.ended += 1;
+        let id = &receipt.session_id;
+        match &entry.room {
+            Room::Default => {
+                let owners: Vec<PeerId> = self
+                    .own
+                    .iter()
+                    .filter(|(_, session)| *session == id)
+                    .map(|(peer, _)| peer.clone())
+                    .collect();
+                for peer in owners {
+                    self.own.remove(&peer);
+                    self.peers.remove(&(Room::Default, peer));
+                }
+            }
+            Room::Session(_) => self.peers.retain(|(room, _)| *room != entry.room),
+        }
+        tracing::info!(
+            session = %id, pipeline = entry.pipeline, took_ms = receipt.took_ms, workers = receipt.workers_reaped,
+            objects = receipt.objects_removed, bytes = receipt.bytes, "ended: {}", receipt.cause
+        );
+        self.around.hub.send(FromRouter::SessionEnded { session: id.clone() });
+        if let Some((_, receipts)) = &mut self.stopping {
+            receipts.push(receipt.clone());
+        }
+        self.receipts.push_back(receipt);
+        if self.receipts.len() > RECEIPTS {
+            self.receipts.pop_front();
+        }
+    }
+
+    // --- questions ----------------------------------------------------------------------------------------------
+
+    fn list_for(&self, token: Token, wanted: &[SessionId]) {
+        let sessions: Vec<Value> = wanted
+            .iter()
+            .filter_map(|id| self.sessions.get(id).map(|entry| (id, entry)))
+            .map(|(id, entry)| {
+                let peers = self.peers.iter().filter(|(room, _)| *room == entry.room).count();
+                let peers = if entry.room == Room::Default { peers.min(1) } else { peers };
+                json!({ "session_id": id, "pipeline": entry.pipeline, "peers": peers,
+                        "max_peers": entry.max_peers })
+            })
+            .collect();
+        let result = Ok(json!({ "sessions": sessions }));
+        self.around.hub.send(FromRouter::Reply { token, result });
+    }
+
+    fn describe_for(&self, token: Token, session: &SessionId) {
+        let hub = self.around.hub.clone();
+        let Some(entry) = self.sessions.get(session) else {
+            hub.send(FromRouter::Reply { token, result: Err(not_found(session)) });
+            return;
+        };
+        let handle = entry.handle.clone();
+        tokio::spawn(async move {
+            let result = Ok(describe(&handle).await);
+            hub.send(FromRouter::Reply { token, result });
+        });
+    }
+
+    fn close_for(&self, token: Token, session: &SessionId) {
+        let hub = self.around.hub.clone();
+        let Some(entry) = self.sessions.get(session) else {
+            hub.send(FromRouter::Reply { token, result: Err(not_found(session)) });
+            return;
+        };
+        let (reply, receipt) = oneshot::channel();
+        send(&entry.handle, Command::Close(Cause::Closed, reply));
+        let session = session.clone();
+        tokio::spawn(async move {
+            let result = match receipt.await {
+                Ok(receipt) => Ok(json!(receipt)),
+                Err(_) => Err(not_found(&session)),
+            };
+            hub.send(FromRouter::Reply { token, result });
+        });
+    }
+}
+
+fn send(handle: &Handle, command: Command) {
+    if handle.commands.try_send(command).is_err() {
+        // Its queue is full or it just ended: either way what was asked does not happen, and its end is told.
+        tracing::debug!(session = %handle.id, "takes no command");
+    }
+}
+
+async fn describe(handle: &Handle) -> Value {
+    let (reply, answer) = oneshot::channel();
+    send(handle, Command::Describe(reply));
+    match tokio::time::timeout(DESCRIBE_TIMEOUT, answer).await {
+        Ok(Ok(value)) => value,
+        _ => json!({ "session_id": handle.id, "state": "busy" }),
+    }
+}
+
+fn not_found(session: &SessionId) -> Error {
+    let text = format!("there is no session {session}");
+    Error::new(Code::SessionNotFound, text, json!({ "session_id": session }))
+}
+
+fn no_capacity(what: &str, limit: usize, in_use: usize) -> Error {
+    let text = format!("no capacity for more {what}: {in_use} of {limit} are in use");
+    Error::new(Code::NoCapacity, text, json!({ "what": what, "limit": limit, "in_use": in_use }))
+}

@@ -1,0 +1,14 @@
+//! The worker processes: who lives, who is spare, who serves which session, who is hung, who is started next.
+//!
+//! [`supervise`] decides, told of events and the time. [`process`] starts and ends processes, [`control`] speaks with
+//! them, and [`pool`] is the one loop that carries between the three and the sessions. What the pool does not know:
+//! media, channels, peers.
+
+pub mod control;
+pub mod locate;
+pub mod pool;
+pub mod process;
+pub mod supervise;
+
+pub use pool::{Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
+pub use supervise::{Role, WorkerId};

@@ -1,0 +1,557 @@
+//! Pure: which worker processes shall exist, and what becomes of each.
+//!
+//! Told of starts, beats, leases, ends and the time; answers with [`Action`]s. Every worker is in exactly one
+//! [`State`]. A worker serves one session and is not used again: what a stranger's bitstream may have left in its memory
+//! ends with the session.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Our two kinds of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Decodes and encodes.
+    Codec,
+    /// Runs nodes.
+    Pipeline,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Codec, Self::Pipeline];
+
+    /// Its name in tables and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Codec => "codec",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
+/// One process among all that this router ever started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u64);
+
+/// A session's request for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Times and numbers that the supervisor goes by.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Idle workers of each role that are kept ready.
+    pub spares: usize,
+    /// Without a heartbeat for so long a worker is hung (chosen: on two cores with ten busy processes the scheduler alone
+    /// takes half of it).
+    pub beat_timeout: Duration,
+    /// Not ready for so long after its start it is hung (DESIGN: 30 s).
+    pub start_timeout: Duration,
+    /// A retiring worker that is still there after so long is killed (chosen).
+    pub drain_timeout: Duration,
+    /// First pause after a start that failed; doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// See `backoff_min`.
+    pub backoff_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            spares: 2,
+            beat_timeout: Duration::from_secs(1),
+            start_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_millis(250),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where in its life a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Started, has not said hello and catalogue yet.
+    Starting {
+        /// When it was started.
+        since: Instant,
+    },
+    /// Ready, serves nobody.
+    Spare {
+        /// Its last heartbeat.
+        beat: Instant,
+    },
+    /// Serves a session.
+    Leased {
+        /// Its last heartbeat.
+        beat: Instant,
+        /// Whose request it answered.
+        ticket: Ticket,
+    },
+    /// Was asked to end.
+    Retiring {
+        /// When it was asked.
+        since: Instant,
+    },
+    /// Was killed and is not reaped yet.
+    Killed,
+}
+
+/// What the edge shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start a process.
+    Start {
+        /// Under this id.
+        worker: WorkerId,
+        /// Of this kind.
+        role: Role,
+    },
+    /// Give it to the session that asked.
+    Grant {
+        /// Which.
+        worker: WorkerId,
+        /// Whose request.
+        ticket: Ticket,
+    },
+    /// Tell it to finish and exit.
+    Drain {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// SIGKILL.
+    Kill {
+        /// Which.
+        worker: WorkerId,
+        /// Why, for log and `ps`.
+        reason: KillReason,
+    },
+    /// Tell the session that its worker is gone.
+    Lost {
+        /// Which.
+        worker: WorkerId,
+        /// Whose request it answered.
+        ticket: Ticket,
+    },
+}
+
+/// Why a worker is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillReason {
+    /// No heartbeat.
+    NoBeat,
+    /// One call took longer than its task's limit.
+    Busy,
+    /// Not ready within the start limit.
+    SlowStart,
+    /// Did not end when asked.
+    SlowDrain,
+    /// Said something that is not in the protocol, or too much.
+    Protocol,
+}
+
+impl KillReason {
+    /// For people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoBeat => "no heartbeat for 1 s",
+            Self::Busy => "one call took longer than its frame limit",
+            Self::SlowStart => "not ready within its start limit",
+            Self::SlowDrain => "did not end when it was asked to",
+            Self::Protocol => "broke the control protocol",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Worker {
+    role: Role,
+    state: State,
+}
+
+#[derive(Debug)]
+struct Starts {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Supervisor {
+    limits: Limits,
+    workers: BTreeMap<WorkerId, Worker>,
+    waiting: VecDeque<(Ticket, Role)>,
+    starts: BTreeMap<Role, Starts>,
+    actions: VecDeque<Action>,
+    next: u64,
+    stopping: bool,
+}
+
+impl Supervisor {
+    /// Begins with nothing; the first [`Self::tick`] asks for the spares.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let starts = Role::ALL.map(|role| (role, Starts { failures: 0, not_before: None })).into();
+        Self {
+            limits,
+            workers: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            starts,
+            actions: VecDeque::new(),
+            next: 1,
+            stopping: false,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A worker said what it can do: it is ready.
+    pub fn ready(&mut self, now: Instant, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match worker.state {
+            State::Starting { .. } => {
+                worker.state = State::Spare { beat: now };
+                if let Some(starts) = self.starts.get_mut(&worker.role) {
+                    *starts = Starts { failures: 0, not_before: None };
+                }
+                self.grant(now);
+            }
+            State::Spare { .. } | State::Leased { .. } => self.kill(id, KillReason::Protocol),
+            State::Retiring { .. } | State::Killed => {}
+        }
+    }
+
+    /// A heartbeat came; `overdue` when one of its calls is over its limit.
+    pub fn beat(&mut self, now: Instant, id: WorkerId, overdue: bool) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match &mut worker.state {
+            State::Spare { beat } | State::Leased { beat, .. } => {
+                *beat = now;
+                if overdue {
+                    self.kill(id, KillReason::Busy);
+                }
+            }
+            State::Starting { .. } | State::Retiring { .. } | State::Killed => {}
+        }
+    }
+
+    /// It broke the protocol, or its socket closed.
+    pub fn broken(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match worker.state {
+            State::Starting { .. } | State::Spare { .. } | State::Leased { .. } => {
+                self.kill(id, KillReason::Protocol);
+            }
+            // It was asked to end, and closes its socket as it does.
+            State::Retiring { .. } | State::Killed => {}
+        }
+    }
+
+    /// Its process was reaped.
+    pub fn exited(&mut self, now: Instant, id: WorkerId) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        match worker.state {
+            State::Starting { .. } => self.start_failed(now, worker.role),
+            State::Leased { ticket, .. } => {
+                self.actions.push_back(Action::Lost { worker: id, ticket });
+            }
+            State::Spare { .. } => self.start_failed(now, worker.role),
+            State::Retiring { .. } | State::Killed => {}
+        }
+        self.refill(now);
+    }
+
+    /// A session wants a worker.
+    pub fn lease(&mut self, now: Instant, ticket: Ticket, role: Role) {
+        self.waiting.push_back((ticket, role));
+        self.grant(now);
+        self.refill(now);
+    }
+
+    /// The session does not wait any more.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|(waiting, _)| *waiting != ticket);
+    }
+
+    /// The session does not need this worker any more.
+    pub fn release(&mut self, now: Instant, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match worker.state {
+            State::Starting { .. } | State::Spare { .. } | State::Leased { .. } => {
+                worker.state = State::Retiring { since: now };
+                self.actions.push_back(Action::Drain { worker: id });
+            }
+            State::Retiring { .. } | State::Killed => {}
+        }
+    }
+
+    /// No more starts; everyone is asked to end.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        self.waiting.clear();
+        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for id in all {
+            self.release(now, id);
+        }
+    }
+
+    /// Looks at the clock.
+    pub fn tick(&mut self, now: Instant) {
+        let mut kills = Vec::new();
+        for (id, worker) in &self.workers {
+            let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+            match worker.state {
+                State::Starting { since } if over(since, self.limits.start_timeout) => {
+                    kills.push((*id, KillReason::SlowStart));
+                }
+                State::Spare { beat } | State::Leased { beat, .. }
+                    if over(beat, self.limits.beat_timeout) =>
+                {
+                    kills.push((*id, KillReason::NoBeat));
+                }
+                State::Retiring { since } if over(since, self.limits.drain_timeout) => {
+                    kills.push((*id, KillReason::SlowDrain));
+                }
+                State::Starting { .. }
+                | State::Spare { .. }
+                | State::Leased { .. }
+                | State::Retiring { .. }
+                | State::Killed => {}
+            }
+        }
+        for (id, reason) in kills {
+            self.kill(id, reason);
+        }
+        self.refill(now);
+    }
+
+    /// How many are in no other state than being gone.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Every worker with its role and state.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, Role, State)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker.role, worker.state))
+    }
+
+    fn kill(&mut self, id: WorkerId, reason: KillReason) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let ticket = match worker.state {
+            State::Leased { ticket, .. } => Some(ticket),
+            State::Killed => return,
+            State::Starting { .. } | State::Spare { .. } | State::Retiring { .. } => None,
+        };
+        worker.state = State::Killed;
+        self.actions.push_back(Action::Kill { worker: id, reason });
+        // The session need not wait for the corpse: SIGKILL cannot be refused.
+        if let Some(ticket) = ticket {
+            self.actions.push_back(Action::Lost { worker: id, ticket });
+        }
+    }
+
+    fn start_failed(&mut self, now: Instant, role: Role) {
+        if let Some(starts) = self.starts.get_mut(&role) {
+            let pause = self
+                .limits
+                .backoff_min
+                .saturating_mul(1 << starts.failures.min(16))
+                .min(self.limits.backoff_max);
+            starts.failures = starts.failures.saturating_add(1);
+            starts.not_before = Some(now + pause);
+        }
+    }
+
+    fn grant(&mut self, now: Instant) {
+        let mut still = VecDeque::new();
+        while let Some((ticket, role)) = self.waiting.pop_front() {
+            let spare = self.workers.iter_mut().find(|(_, worker)| {
+                worker.role == role && matches!(worker.state, State::Spare { .. })
+            });
+            match spare {
+                Some((id, worker)) => {
+                    worker.state = State::Leased { beat: now, ticket };
+                    self.actions.push_back(Action::Grant { worker: *id, ticket });
+                }
+                None => still.push_back((ticket, role)),
+            }
+        }
+        self.waiting = still;
+    }
+
+    fn refill(&mut self, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        for role in Role::ALL {
+            let blocked =
+                self.starts.get(&role).and_then(|s| s.not_before).is_some_and(|t| now < t);
+            if blocked {
+                continue;
+            }
+            let coming = self
+                .workers
+                .values()
+                .filter(|worker| {
+                    worker.role == role
+                        && matches!(worker.state, State::Starting { .. } | State::Spare { .. })
+                })
+                .count();
+            let wanted = self.limits.spares
+                + self.waiting.iter().filter(|(_, waiting)| *waiting == role).count();
+            for _ in coming..wanted {
+                let id = WorkerId(self.next);
+                self.next += 1;
+                self.workers.insert(id, Worker { role, state: State::Starting { since: now } });
+                self.actions.push_back(Action::Start { worker: id, role });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn started(supervisor: &mut Supervisor) -> Vec<(WorkerId, Role)> {
+        std::iter::from_fn(|| supervisor.poll())
+            .filter_map(|action| match action {
+                Action::Start { worker, role } => Some((worker, role)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn with_spares(now: Instant) -> (Supervisor, Vec<(WorkerId, Role)>) {
+        let mut supervisor = Supervisor::new(Limits { spares: 1, ..Limits::default() });
+        supervisor.tick(now);
+        let workers = started(&mut supervisor);
+        for (id, _) in &workers {
+            supervisor.ready(now, *id);
+        }
+        (supervisor, workers)
+    }
+
+    #[test]
+    fn a_session_gets_a_spare_at_once_and_another_spare_is_started() {
+        let now = Instant::now();
+        let (mut supervisor, workers) = with_spares(now);
+        supervisor.lease(now, Ticket(7), Role::Codec);
+        let actions: Vec<_> = std::iter::from_fn(|| supervisor.poll()).collect();
+        assert_eq!(actions[0], Action::Grant { worker: workers[0].0, ticket: Ticket(7) });
+        assert!(matches!(actions[1], Action::Start { role: Role::Codec, .. }));
+    }
+
+    #[test]
+    fn a_worker_that_stops_beating_is_killed_and_its_session_told() {
+        let now = Instant::now();
+        let (mut supervisor, workers) = with_spares(now);
+        supervisor.lease(now, Ticket(1), Role::Pipeline);
+        while supervisor.poll().is_some() {}
+        let pipeline = workers[1].0;
+        let later = now + Duration::from_millis(999);
+        supervisor.tick(later);
+        assert_eq!(supervisor.poll(), None);
+        for (id, _) in &workers[..1] {
+            supervisor.beat(later, *id, false);
+        }
+        supervisor.tick(now + Duration::from_secs(1));
+        let actions: Vec<_> = std::iter::from_fn(|| supervisor.poll()).collect();
+        assert!(actions.contains(&Action::Kill { worker: pipeline, reason: KillReason::NoBeat }));
+        assert!(actions.contains(&Action::Lost { worker: pipeline, ticket: Ticket(1) }));
+    }
+
+    #[test]
+    fn a_worker_that_cannot_start_is_tried_again_ever_later() {
+        let mut now = Instant::now();
+        let mut supervisor = Supervisor::new(Limits { spares: 1, ..Limits::default() });
+        let mut pauses = Vec::new();
+        supervisor.tick(now);
+        for _ in 0..8 {
+            let (codec, _) = started(&mut supervisor)
+                .into_iter()
+                .find(|(_, role)| *role == Role::Codec)
+                .expect("a start");
+            supervisor.exited(now, codec);
+            let asked = now;
+            loop {
+                now += Duration::from_millis(10);
+                supervisor.tick(now);
+                let again = supervisor
+                    .actions
+                    .iter()
+                    .any(|action| matches!(action, Action::Start { role: Role::Codec, .. }));
+                if again {
+                    break;
+                }
+            }
+            pauses.push((now - asked).as_millis());
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_worker_that_does_not_end_when_asked_is_killed() {
+        let now = Instant::now();
+        let (mut supervisor, workers) = with_spares(now);
+        supervisor.stop(now);
+        supervisor.tick(now + Duration::from_millis(250));
+        let kills = std::iter::from_fn(|| supervisor.poll())
+            .filter(|a| matches!(a, Action::Kill { reason: KillReason::SlowDrain, .. }))
+            .count();
+        assert_eq!(kills, workers.len());
+        for (id, _) in workers {
+            supervisor.exited(now, id);
+        }
+        assert_eq!(supervisor.alive(), 0);
+        assert_eq!(supervisor.poll(), None, "a stopping supervisor starts nobody");
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: a ticket is granted at most once and lost at most once, only after its
+        /// grant; the number of processes stays within spares + leases + corpses.
+        #[test]
+        fn no_order_of_events_confuses_it(events in prop::collection::vec((0u8..8, 0u64..24, 0u64..700), 1..200)) {
+            let mut now = Instant::now();
+            let mut supervisor = Supervisor::new(Limits::default());
+            let (mut granted, mut lost) = (BTreeMap::new(), Vec::new());
+            let mut tickets = 0;
+            for (kind, number, ms) in events {
+                now += Duration::from_millis(ms);
+                let id = WorkerId(number);
+                match kind {
+                    0 => supervisor.ready(now, id),
+                    1 => supervisor.beat(now, id, number % 7 == 0),
+                    2 => supervisor.broken(id),
+                    3 => supervisor.exited(now, id),
+                    4 => { tickets += 1; supervisor.lease(now, Ticket(tickets), Role::ALL[(number % 2) as usize]); }
+                    5 => supervisor.release(now, id),
+                    6 => supervisor.withdraw(Ticket(number)),
+                    _ => supervisor.tick(now),
+                }
+                while let Some(action) = supervisor.poll() {
+                    match action {
+                        Action::Grant { worker, ticket } => {
+                            prop_assert!(granted.insert(ticket, worker).is_none(), "granted twice");
+                        }
+                        Action::Lost { worker, ticket } => {
+                            prop_assert_eq!(granted.get(&ticket), Some(&worker));
+                            prop_assert!(!lost.contains(&ticket), "lost twice");
+                            lost.push(ticket);
+                        }
+                        Action::Start { .. } | Action::Drain { .. } | Action::Kill { .. } => {}
+                    }
+                }
+                let idle = supervisor.workers().filter(|(_, _, s)| matches!(s, State::Starting { .. } | State::Spare { .. })).count();
+                prop_assert!(idle <= 2 * 2 + supervisor.waiting.len() + tickets as usize);
+            }
+        }
+    }
+}
