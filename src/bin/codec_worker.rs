@@ -1,0 +1,5 @@
+//! The codec worker's program: see `remotemedia_codec_worker`.
+
+fn main() -> std::process::ExitCode {
+    remotemedia_codec_worker::main()
+}
