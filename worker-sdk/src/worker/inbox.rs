@@ -35,7 +35,8 @@ pub(super) struct Wiring {
 pub(super) struct Orders {
     pub(super) stop: bool,
     pub(super) start: bool,
-    pub(super) rewire: Option<Wiring>,
+    /// In their order; each is the difference to the one before, so none may be left out.
+    pub(super) rewire: Vec<Wiring>,
     pub(super) keyframe: bool,
     pub(super) bitrate: Option<u32>,
     pub(super) params: Vec<(NodeId, String, Arc<Answer>)>,
@@ -75,7 +76,7 @@ impl Inbox {
     }
 
     pub(super) fn rewire(&self, wiring: Wiring) {
-        self.put(|orders| orders.rewire = Some(wiring));
+        self.put(|orders| orders.rewire.push(wiring));
     }
 
     /// One more command; `answer` is told of how it went, for parameters.

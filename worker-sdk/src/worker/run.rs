@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The router counts a worker as hung after five of these (DESIGN).
+/// The router counts a worker as hung when ten of these are missing.
 const BEAT: Duration = Duration::from_millis(100);
 /// Threads that have not ended so long after `Drain` are left to the process's end (the router waits for 250 ms).
 const DRAIN: Duration = Duration::from_millis(200);

@@ -215,7 +215,7 @@ impl Thread {
             return false;
         }
         self.running |= start;
-        if let Some(wiring) = rewire {
+        for wiring in rewire {
             self.rewire(wiring);
         }
         let plain = [keyframe.then_some(Command::Keyframe), bitrate.map(Command::Bitrate)];
