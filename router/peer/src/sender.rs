@@ -14,7 +14,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
     RtpCodecKind,
 };
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) track: Arc<TrackLocalStaticRTP>,
     pub(crate) clock: Clock,
     pub(crate) link: Arc<Link>,
+    /// The sequence number after the last one sent, above [`u16::MAX`] before the first.
+    next: AtomicU32,
     pub(crate) negotiated: Mutex<Option<Negotiated>>,
     /// The stack's handles, once it has a place in the connection.
     pub(crate) place: tokio::sync::Mutex<Option<Place>>,
@@ -116,6 +118,7 @@ impl Sender {
             track,
             clock,
             link,
+            next: AtomicU32::new(u32::MAX),
             negotiated: Mutex::new(None),
             place: tokio::sync::Mutex::new(None),
         }))
@@ -137,6 +140,12 @@ impl Sender {
     #[must_use]
     pub fn ssrc(&self) -> u32 {
         self.0.ssrc
+    }
+
+    /// The sequence number after the last one that was sent; none before the first.
+    #[must_use]
+    pub fn next_sequence(&self) -> Option<u16> {
+        u16::try_from(self.0.next.load(Ordering::Relaxed)).ok()
     }
 
     /// What was negotiated; `None` = nothing yet, or the peer takes none of our codecs.
@@ -179,6 +188,7 @@ impl Sender {
             ssrc: self.0.ssrc,
             ..Default::default()
         };
+        self.0.next.store(packet.sequence.wrapping_add(1).into(), Ordering::Relaxed);
         let packet = rtp::Packet { header, payload: packet.payload };
         self.0.track.write_rtp(packet).await.map_err(|_| PeerError::Closed)
     }

@@ -130,6 +130,12 @@ impl Stream {
         Some((crate::clock::ntp_from_unix_ns(unix_now_ns), self.rtp_at(now_ns)?))
     }
 
+    /// Goes on after another stream of this SSRC: SRTP takes no number twice (RFC 3711, section 3.3.1), and a receiver drops
+    /// what lies behind the greatest that it saw.
+    pub fn go_on_at(&mut self, sequence: u16) {
+        self.sequence = sequence;
+    }
+
     /// The stream's identity.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
