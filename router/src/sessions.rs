@@ -3,7 +3,7 @@
 //! A named room has one session, which bears its name. A peer of the room `default` has one of its own: by its offer, or
 //! by `session.create` before it. A session begins here and reports its end here; nobody else holds a list of them.
 
-use crate::session::actor::Surroundings;
+use crate::session::actor::{News, Offer, Surroundings};
 use crate::session::life::{Cause, Times};
 use crate::session::wiring::Plan;
 use crate::session::{self, Command, Handle, Receipt};
@@ -12,13 +12,14 @@ use crate::workers::Pool;
 use remotemedia_peer as rtc;
 use remotemedia_shm_schema::control::GraphNode;
 use remotemedia_shm_schema::{PeerId, SessionId};
-use remotemedia_signaling::message::{Code, Control, Error, RequestId};
+use remotemedia_signaling::message::{Code, Control, Error};
 use remotemedia_signaling::{FromRouter, Room, ToRouter, Token};
 use remotemedia_worker::namespace::Runtime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A session that does not answer within this is shown as busy.
@@ -106,20 +107,21 @@ impl Sessions {
         from_hub: mpsc::Receiver<ToRouter>,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(REQUESTS);
-        let (ended, ends) = mpsc::unbounded_channel();
-        let around = Surroundings { runtime, pool, hub, ended };
+        let (tell, news) = mpsc::unbounded_channel();
+        let around = Surroundings { runtime, pool, hub, news: tell };
         let registry = Registry {
             settings,
             around,
             sessions: BTreeMap::new(),
             own: BTreeMap::new(),
             peers: BTreeSet::new(),
+            kept: BTreeMap::new(),
             receipts: VecDeque::new(),
             started: 0,
             ended: 0,
             stopping: None,
         };
-        tokio::spawn(registry.run(inbox, from_hub, ends));
+        tokio::spawn(registry.run(inbox, from_hub, news));
         Self { requests }
     }
 
@@ -160,6 +162,8 @@ struct Registry {
     own: BTreeMap<PeerId, SessionId>,
     /// Peers that have offered, with the session that they are in.
     peers: BTreeSet<(Room, PeerId)>,
+    /// Offers that came after the last look of a session that ends, until it has ended.
+    kept: BTreeMap<SessionId, Vec<Offer>>,
     receipts: VecDeque<Receipt>,
     started: u64,
     ended: u64,
@@ -171,11 +175,11 @@ impl Registry {
         mut self,
         mut requests: mpsc::Receiver<Request>,
         mut from_hub: mpsc::Receiver<ToRouter>,
-        mut ends: mpsc::UnboundedReceiver<Receipt>,
+        mut news: mpsc::UnboundedReceiver<News>,
     ) {
         loop {
             tokio::select! {
-                Some(receipt) = ends.recv() => self.closed(receipt),
+                Some(news) = news.recv() => self.news(news),
                 Some(request) = requests.recv() => self.request(request),
                 Some(message) = from_hub.recv() => self.hub(message),
                 else => return,
@@ -185,6 +189,18 @@ impl Registry {
                 let _ = reply.send(receipts);
                 return;
             }
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Joined(room, peer) => {
+                self.peers.insert((room, peer));
+            }
+            News::Left(room, peer) => {
+                self.peers.remove(&(room, peer));
+            }
+            News::Ended(receipt, offers) => self.closed(receipt, offers),
         }
     }
 
@@ -235,7 +251,7 @@ impl Registry {
     fn hub(&mut self, message: ToRouter) {
         match message {
             ToRouter::Offer { peer, room, request_id, sdp, .. } => {
-                self.offer(room, peer, request_id, sdp);
+                self.offer(room, Offer { peer, request_id, sdp });
             }
             ToRouter::Answer { peer, room, request_id, sdp, .. } => {
                 self.forward(&room, &peer.clone(), Command::Answer { peer, request_id, sdp });
@@ -294,13 +310,36 @@ impl Registry {
         self.forward(room, &peer.clone(), Command::Left(peer));
     }
 
-    fn offer(&mut self, room: Room, peer: PeerId, request_id: RequestId, sdp: String) {
-        if let Err(error) = self.admit(&room, &peer) {
-            self.around.hub.send(FromRouter::Refused { peer, room, request_id, error });
+    fn offer(&mut self, room: Room, offer: Offer) {
+        if let Err(error) = self.admit(&room, &offer.peer) {
+            self.refuse(room, offer, error);
             return;
         }
-        self.peers.insert((room.clone(), peer.clone()));
-        self.forward(&room, &peer.clone(), Command::Offer { peer, request_id, sdp });
+        let Some(entry) = self.session_of(&room, &offer.peer) else { return };
+        let (id, handle) = (entry.handle.id.clone(), entry.handle.clone());
+        let place = (room.clone(), offer.peer.clone());
+        match handle.commands.try_send(Command::Offer(offer)) {
+            Ok(()) => {
+                self.peers.insert(place);
+            }
+            // It ends: the next session of this name is for the offer.
+            Err(TrySendError::Closed(Command::Offer(offer))) => {
+                self.kept.entry(id).or_default().push(offer);
+            }
+            Err(TrySendError::Full(Command::Offer(offer))) => {
+                let error = no_capacity(
+                    "commands of this session",
+                    session::actor::QUEUE,
+                    session::actor::QUEUE,
+                );
+                self.refuse(room, offer, error);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn refuse(&self, room: Room, Offer { peer, request_id, .. }: Offer, error: Error) {
+        self.around.hub.send(FromRouter::Refused { peer, room, request_id, error });
     }
 
     /// Makes sure that there is a session for this peer, and room in it.
@@ -427,7 +466,8 @@ impl Registry {
         Ok(())
     }
 
-    fn closed(&mut self, receipt: Receipt) {
+    fn closed(&mut self, receipt: Receipt, mut offers: Vec<Offer>) {
+        offers.extend(self.kept.remove(&receipt.session_id).unwrap_or_default());
         let Some(entry) = self.sessions.remove(&receipt.session_id) else { return };
         self.ended += 1;
         let id = &receipt.session_id;
@@ -457,6 +497,9 @@ impl Registry {
         self.receipts.push_back(receipt);
         if self.receipts.len() > RECEIPTS {
             self.receipts.pop_front();
+        }
+        for offer in offers {
+            self.offer(entry.room.clone(), offer);
         }
     }
 

@@ -320,9 +320,3 @@ pub(super) fn error(error: &PeerError) -> Error {
         _ => Error::internal(&text),
     }
 }
-
-/// What an offer to a session gets that ended meanwhile.
-pub(super) fn ended(receipt: &Receipt) -> Error {
-    let text = format!("the session ended: {}", receipt.cause);
-    Error::new(Code::SessionNotFound, text, json!({ "session_id": receipt.session_id }))
-}

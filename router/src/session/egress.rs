@@ -90,6 +90,13 @@ impl Egress {
         }
     }
 
+    /// Goes on where the stream before it on the same sender stopped, if there was one.
+    pub(super) fn go_on(&mut self) {
+        if let Some(sequence) = self.sender.next_sequence() {
+            self.stream.go_on_at(sequence);
+        }
+    }
+
     /// Sound or picture.
     #[must_use]
     pub(super) fn kind(&self) -> Kind {

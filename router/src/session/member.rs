@@ -218,7 +218,8 @@ impl Member {
                     .or_insert_with(|| Ingress::new(codec, source));
                 track.connect(outlet.map(|outlet| *outlet));
             }
-            Command::View(source, egress) => {
+            Command::View(source, mut egress) => {
+                egress.go_on();
                 self.views.insert(source, *egress);
             }
             Command::Unview(source) => {

@@ -105,6 +105,7 @@ pub(super) async fn run(
         senders: BTreeMap::new(),
         wanted: Vec::new(),
         offering: None,
+        owed: false,
         answered_once: false,
         count: 0,
     };
@@ -122,6 +123,8 @@ struct Negotiation {
     wanted: Vec<Source>,
     /// Our offer that waits for its answer.
     offering: Option<RequestId>,
+    /// An offer of ours was taken back, and what it was for is still to be offered.
+    owed: bool,
     answered_once: bool,
     count: u32,
 }
@@ -134,11 +137,12 @@ impl Negotiation {
     async fn step(&mut self, step: Step) {
         match step {
             Step::Offer { request_id, sdp } => {
-                if self.offering.take().is_some()
-                    && let Err(error) = self.connection.rollback().await
-                {
-                    self.tell(Outcome::Refused { request_id, error }).await;
-                    return;
+                if self.offering.take().is_some() {
+                    self.owed = true;
+                    if let Err(error) = self.connection.rollback().await {
+                        self.tell(Outcome::Refused { request_id, error }).await;
+                        return;
+                    }
                 }
                 match self.answer(&sdp).await {
                     Ok(answer) => {
@@ -165,15 +169,16 @@ impl Negotiation {
                         self.tell(Outcome::Settled { views }).await;
                         self.offer_if_needed().await;
                     }
-                    Err(error) => self.tell(Outcome::Rejected(error)).await,
+                    Err(error) => {
+                        self.take_back().await;
+                        self.tell(Outcome::Rejected(error)).await;
+                    }
                 }
             }
             Step::Unanswered { request_id } => {
                 if self.offering.as_ref() == Some(&request_id) {
                     self.offering = None;
-                    if let Err(error) = self.connection.rollback().await {
-                        self.tell(Outcome::Rejected(error)).await;
-                    }
+                    self.take_back().await;
                 }
             }
             Step::Candidate(candidate) => {
@@ -185,6 +190,14 @@ impl Negotiation {
                 self.wanted = wanted;
                 self.offer_if_needed().await;
             }
+        }
+    }
+
+    /// Takes our offer back. It is made again with the next one, not at once: the peer may be away, or wrong each time.
+    async fn take_back(&mut self) {
+        self.owed = true;
+        if let Err(error) = self.connection.rollback().await {
+            self.tell(Outcome::Rejected(error)).await;
         }
     }
 
@@ -207,7 +220,7 @@ impl Negotiation {
         if self.mode == Return::Mirror || self.offering.is_some() || !self.answered_once {
             return;
         }
-        let mut changed = false;
+        let mut changed = std::mem::take(&mut self.owed);
         let gone: Vec<Source> =
             self.senders.keys().filter(|s| !self.wanted.contains(s)).cloned().collect();
         for source in gone {

@@ -1,0 +1,79 @@
+//! The one way out of a session, whatever the cause.
+
+use super::{Actor, Command, Inboxes, News};
+use crate::session::describe::Receipt;
+use crate::session::life::Cause;
+use crate::workers::Lease;
+use remotemedia_worker::Wake;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinSet;
+
+impl Actor {
+    pub(super) async fn tear_down(mut self, cause: Cause, wake: AsyncFd<Wake>, mut inbox: Inboxes) {
+        let began = Instant::now();
+        tracing::info!(session = %self.id, "ends: {}", cause.text());
+        for (peer, _) in std::mem::take(&mut self.members) {
+            self.hang_up(peer, cause.reason());
+        }
+        // Members close their connections; their reports are read on, so that none of them waits for this task.
+        let ending = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = ending => {}
+            () = async { while inbox.reports.recv().await.is_some() {} } => {}
+            () = async { while inbox.outcomes.recv().await.is_some() {} } => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {
+                tracing::warn!(session = %self.id, "a connection did not close in time");
+            }
+        }
+        self.tasks.abort_all();
+        // Leases that were on their way end their workers when dropped with the queue.
+        inbox.leases.close();
+        let leases = std::mem::take(&mut self.leases);
+        let reaped = leases.len();
+        let mut ends: JoinSet<()> = leases.into_values().map(Lease::end).collect();
+        while ends.join_next().await.is_some() {}
+        drop(self.outputs);
+        drop(wake);
+        let host = self.dance.into_host();
+        let swept = tokio::task::block_in_place(|| host.sweep());
+        let receipt = Receipt {
+            session_id: self.id.clone(),
+            cause: cause.text(),
+            failed: match cause {
+                Cause::StartFailed(why) | Cause::Failed(why) => Some(why),
+                _ => None,
+            },
+            workers_reaped: reaped,
+            objects_removed: swept.removed as u64,
+            bytes: swept.bytes,
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+            left: swept.left,
+        };
+        if !receipt.left.is_empty() {
+            tracing::error!(session = %self.id, left = ?receipt.left, "objects are left behind");
+        }
+        for reply in self.closing {
+            let _ = reply.send(receipt.clone());
+        }
+        // From here on whoever sends a command learns that nobody takes it.
+        inbox.commands.close();
+        let mut offers = Vec::new();
+        while let Ok(command) = inbox.commands.try_recv() {
+            match command {
+                Command::Close(_, reply) => {
+                    let _ = reply.send(receipt.clone());
+                }
+                Command::Offer(offer) => offers.push(offer),
+                Command::Describe(_)
+                | Command::Answer { .. }
+                | Command::Unanswered { .. }
+                | Command::Candidate(..)
+                | Command::Left(_)
+                | Command::SocketGone(_)
+                | Command::SocketBack(_) => {}
+            }
+        }
+        let _ = self.around.news.send(News::Ended(receipt, offers));
+    }
+}

@@ -1,0 +1,325 @@
+//! What a session does about its peers: who joins, what was agreed with them, who leaves.
+
+use super::{Actor, Command, EVENTS, Member, News, Offer};
+use crate::session::describe;
+use crate::session::egress::Egress;
+use crate::session::life::{self, Cause};
+use crate::session::member::{self, Report};
+use crate::session::negotiate::{self, Outcome, Return};
+use crate::session::sdp::Section;
+use crate::session::wiring::{Kind, Product, Source};
+use remotemedia_peer::{Candidate, Connection, PeerError, Sender};
+use remotemedia_rtp::egress::Start;
+use remotemedia_shm_schema::{Codec, PeerId};
+use remotemedia_signaling::message::{Reason, RequestId};
+use remotemedia_signaling::{FromRouter, Room};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+impl Actor {
+    /// Offers a command to a member; one that takes none any more has failed, and leaves.
+    pub(super) fn offer(&mut self, peer: &PeerId, command: member::Command) {
+        let Some(member) = self.members.get(peer) else { return };
+        if member.commands.try_send(command).is_err() {
+            tracing::warn!(session = %self.id, %peer, "its media task does not take commands");
+            self.live(life::Event::MediaGone(peer.clone()));
+        }
+    }
+
+    pub(super) async fn command(&mut self, command: Command) {
+        match command {
+            Command::Offer(Offer { peer, request_id, sdp }) => {
+                if !self.members.contains_key(&peer)
+                    && let Err(error) = self.join(peer.clone()).await
+                {
+                    self.tell(News::Left(self.room(), peer.clone()));
+                    self.refuse(peer, request_id, &error);
+                    return;
+                }
+                // Candidates are found before the answer gets here, and it holds none of them: the hub keeps what belongs to
+                // an offer until its answer is out.
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.exchange.get_or_insert_with(|| request_id.clone());
+                }
+                self.step(&peer, negotiate::Step::Offer { request_id, sdp });
+            }
+            Command::Answer { peer, request_id, sdp } => {
+                self.step(&peer, negotiate::Step::Answer { request_id, sdp });
+            }
+            Command::Unanswered { peer, request_id } => {
+                self.step(&peer, negotiate::Step::Unanswered { request_id });
+            }
+            Command::Candidate(peer, candidate) => {
+                self.step(&peer, negotiate::Step::Candidate(candidate));
+            }
+            Command::Left(peer) => self.live(life::Event::Left(peer)),
+            Command::SocketGone(peer) => self.live(life::Event::SocketGone(peer)),
+            Command::SocketBack(peer) => self.live(life::Event::SocketBack(peer)),
+            Command::Describe(reply) => self.describe(reply),
+            Command::Close(cause, reply) => {
+                self.closing.push(reply);
+                let event = match cause {
+                    Cause::Stopping => life::Event::Stopping,
+                    _ => life::Event::CloseAsked,
+                };
+                self.live(event);
+            }
+        }
+    }
+
+    pub(super) async fn join(&mut self, peer: PeerId) -> Result<(), PeerError> {
+        let (events, event_inbox) = mpsc::channel(EVENTS);
+        let connection = Connection::new(self.settings.peer.clone(), events).await?;
+        let (commands, command_inbox) = mpsc::channel(member::COMMANDS);
+        let (steps, step_inbox) = mpsc::channel(negotiate::STEPS);
+        let mode = if self.settings.mirror { Return::Mirror } else { Return::Others };
+        self.tasks.spawn(member::run(
+            peer.clone(),
+            connection.clone(),
+            event_inbox,
+            command_inbox,
+            self.reports.clone(),
+        ));
+        self.tasks.spawn(negotiate::run(
+            peer.clone(),
+            connection,
+            mode,
+            step_inbox,
+            self.outcomes.clone(),
+        ));
+        let member = Member {
+            commands,
+            steps,
+            views: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            connected: false,
+            exchange: None,
+        };
+        self.members.insert(peer.clone(), member);
+        self.tell(News::Joined(self.room(), peer.clone()));
+        self.live(life::Event::Joined(peer));
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, peer: &PeerId, step: negotiate::Step) {
+        let Some(member) = self.members.get(peer) else { return };
+        if member.steps.try_send(step).is_err() {
+            tracing::debug!(session = %self.id, %peer, "too many negotiation steps at once; one is dropped");
+        }
+    }
+
+    pub(super) fn tell(&self, news: News) {
+        let _ = self.around.news.send(news);
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.settings.room.clone()
+    }
+
+    pub(super) fn refuse(&self, peer: PeerId, request_id: RequestId, error: &PeerError) {
+        let error = describe::error(error);
+        self.around.hub.send(FromRouter::Refused { peer, room: self.room(), request_id, error });
+    }
+
+    pub(super) fn hang_up(&self, peer: PeerId, reason: Reason) {
+        let room = self.room();
+        self.around.hub.send(FromRouter::Disconnected { peer, room, reason, request_id: None });
+    }
+
+    pub(super) fn outcome(&mut self, peer: PeerId, outcome: Outcome) {
+        // What was agreed with somebody who left meanwhile is void; that an offer is refused the hub must learn.
+        let void = !self.members.contains_key(&peer);
+        match outcome {
+            Outcome::Answered { .. } | Outcome::Offering { .. } | Outcome::Settled { .. }
+                if void => {}
+            Outcome::Answered { request_id, sdp, sections, views } => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.exchange = Some(request_id.clone());
+                }
+                let (peer_id, room) = (peer.clone(), self.room());
+                self.around.hub.send(FromRouter::Answer { peer: peer_id, room, request_id, sdp });
+                self.receive(&peer, &sections);
+                self.view(&peer, views);
+                self.want();
+                self.advance();
+            }
+            Outcome::Refused { request_id, error } => {
+                self.refuse(peer.clone(), request_id, &error);
+                let fresh =
+                    self.members.get(&peer).is_some_and(|m| m.views.is_empty() && !m.connected);
+                if fresh && !self.desired.sources.keys().any(|source| source.peer == peer) {
+                    self.live(life::Event::Left(peer));
+                }
+            }
+            Outcome::Offering { request_id, sdp } => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.exchange = Some(request_id.clone());
+                }
+                let room = self.room();
+                self.around.hub.send(FromRouter::Offer { peer, room, request_id, sdp });
+            }
+            Outcome::Settled { views } => {
+                self.view(&peer, views);
+                self.advance();
+            }
+            Outcome::Rejected(error) => {
+                tracing::debug!(session = %self.id, %peer, "negotiation: {error}");
+            }
+        }
+    }
+
+    /// A peer will send these.
+    pub(super) fn receive(&mut self, peer: &PeerId, sections: &[Section]) {
+        for section in sections.iter().filter(|section| section.receives) {
+            let source = Source { peer: peer.clone(), kind: section.kind };
+            self.desired.sources.entry(source).or_insert(section.codec);
+        }
+    }
+
+    /// A peer views these from now on.
+    pub(super) fn view(&mut self, peer: &PeerId, views: BTreeMap<Source, (Sender, Codec)>) {
+        let Some(member) = self.members.get_mut(peer) else { return };
+        let gone: Vec<Source> =
+            member.views.keys().filter(|source| !views.contains_key(source)).cloned().collect();
+        let mut commands: Vec<member::Command> =
+            gone.iter().cloned().map(member::Command::Unview).collect();
+        for source in &gone {
+            member.views.remove(source);
+            member.targets.remove(source);
+        }
+        let mut fresh = Vec::new();
+        for (source, (sender, codec)) in views {
+            if member.views.get(&source) == Some(&codec) {
+                continue;
+            }
+            let start =
+                Start { ssrc: sender.ssrc(), sequence: rand::random(), timestamp: rand::random() };
+            let bitrate = match source.kind {
+                Kind::Video => self.settings.plan.video_bitrate,
+                Kind::Audio => self.settings.plan.audio_bitrate,
+            };
+            let egress = Egress::new(codec, sender, start, bitrate);
+            commands.push(member::Command::View(source.clone(), Box::new(egress)));
+            member.views.insert(source.clone(), codec);
+            member.targets.insert(source.clone(), bitrate);
+            fresh.push(Product { source, codec });
+        }
+        for command in commands {
+            self.offer(peer, command);
+        }
+        for product in fresh {
+            if product.source.kind == Kind::Video {
+                self.keyframe(&product);
+            }
+        }
+        self.products();
+    }
+
+    pub(super) fn products(&mut self) {
+        self.desired.products = self
+            .members
+            .values()
+            .flat_map(|member| &member.views)
+            .map(|(source, codec)| Product { source: source.clone(), codec: *codec })
+            .collect();
+    }
+
+    /// Tells every negotiation whose media its peer is to receive.
+    pub(super) fn want(&mut self) {
+        if self.settings.mirror {
+            return;
+        }
+        let all: Vec<Source> = self.desired.sources.keys().cloned().collect();
+        let peers: Vec<PeerId> = self.members.keys().cloned().collect();
+        for peer in peers {
+            let others = all.iter().filter(|source| source.peer != peer).cloned().collect();
+            self.step(&peer, negotiate::Step::Want(others));
+        }
+    }
+
+    pub(super) fn report(&mut self, peer: PeerId, report: Report) {
+        match report {
+            Report::Track(..) if !self.members.contains_key(&peer) => {}
+            Report::Track(kind, codec) => {
+                let source = Source { peer, kind };
+                if self.desired.sources.insert(source, codec) != Some(codec) {
+                    self.want();
+                }
+                self.advance();
+            }
+            Report::KeyframeWanted(source) => {
+                let codec = self.members.get(&peer).and_then(|m| m.views.get(&source)).copied();
+                if let Some(codec) = codec {
+                    self.keyframe(&Product { source, codec });
+                }
+            }
+            Report::Rate(source, target) => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.targets.insert(source, target);
+                }
+                self.aim();
+            }
+            Report::Media => self.live(life::Event::Media(peer)),
+            Report::Connected => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.connected = true;
+                    let products: Vec<Product> = member
+                        .views
+                        .iter()
+                        .filter(|(source, _)| source.kind == Kind::Video)
+                        .map(|(source, codec)| Product { source: source.clone(), codec: *codec })
+                        .collect();
+                    for product in products {
+                        self.keyframe(&product);
+                    }
+                }
+                self.live(life::Event::Media(peer));
+            }
+            Report::Cut => self.live(life::Event::MediaGone(peer)),
+            Report::Closed => self.live(life::Event::Left(peer)),
+            Report::Candidate(candidate) => self.candidate(peer, candidate),
+        }
+    }
+
+    pub(super) fn candidate(&self, peer: PeerId, candidate: Candidate) {
+        let exchange = self.members.get(&peer).and_then(|member| member.exchange.clone());
+        if let Some(request_id) = exchange {
+            let candidate = remotemedia_signaling::hub::Candidate {
+                candidate: candidate.candidate,
+                sdp_mid: candidate.sdp_mid,
+                sdp_m_line_index: candidate.sdp_m_line_index,
+                user_fragment: candidate.user_fragment,
+            };
+            let room = self.room();
+            self.around.hub.send(FromRouter::Candidate { peer, room, request_id, candidate });
+        }
+    }
+
+    pub(super) fn drop_peer(&mut self, peer: &PeerId, cause: &Cause) {
+        tracing::info!(session = %self.id, %peer, "left: {}", cause.text());
+        // Both its tasks end with their queues, and close the connection.
+        self.members.remove(peer);
+        self.tell(News::Left(self.room(), peer.clone()));
+        self.desired.sources.retain(|source, _| source.peer != *peer);
+        self.sources.retain(|source, _| source.peer != *peer);
+        self.keyframes.retain(|product, _| product.source.peer != *peer);
+        if *cause != Cause::Left {
+            self.hang_up(peer.clone(), cause.reason());
+        }
+        let gone: Vec<PeerId> = self.members.keys().cloned().collect();
+        for other in gone {
+            if let Some(member) = self.members.get_mut(&other) {
+                let sources: Vec<Source> =
+                    member.views.keys().filter(|source| source.peer == *peer).cloned().collect();
+                for source in sources {
+                    member.views.remove(&source);
+                    member.targets.remove(&source);
+                    let _ = member.commands.try_send(member::Command::Unview(source));
+                }
+            }
+        }
+        self.products();
+        self.want();
+        self.advance();
+    }
+}
