@@ -189,16 +189,6 @@ impl OpusEncoder {
         self.inner.set_bitrate(bitrate(bits_per_second)).map_err(SoundError::of("bitrate"))
     }
 
-    /// Makes FEC for another share of lost packets, in percent.
-    ///
-    /// # Errors
-    /// When Opus refuses it.
-    pub fn set_expected_loss(&mut self, percent: u8) -> Result<(), SoundError> {
-        self.inner
-            .set_packet_loss_perc(percent.min(100).into())
-            .map_err(SoundError::of("expected loss"))
-    }
-
     /// Samples a channel by which decoded sound lags behind what was encoded.
     ///
     /// # Errors
