@@ -1,7 +1,7 @@
 //! Names as checked types: a session, a peer, a track, a node, an output, a tier, a channel's index.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// Why a name is not one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>); // cloned for each frame of each viewer
 
         impl $name {
             /// Checks the text against the contract's grammar.
@@ -58,7 +58,7 @@ macro_rules! id {
             pub fn new(text: impl Into<String>) -> Result<Self, IdFault> {
                 let value = text.into();
                 if $check(&value) {
-                    Ok(Self(value))
+                    Ok(Self(value.into()))
                 } else {
                     // A stranger's name may be long: an error quotes its beginning only.
                     Err(IdFault { what: $what, value: value.chars().take(80).collect(), rule: $rule })
@@ -94,7 +94,7 @@ macro_rules! id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
     };

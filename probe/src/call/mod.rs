@@ -452,7 +452,7 @@ impl Call<'_> {
     async fn start_sending(&mut self) -> Result<()> {
         let runtime = tokio::runtime::Handle::current();
         for sender in &self.senders {
-            let negotiated = sender.codec().await;
+            let negotiated = sender.codec();
             match sender.kind() {
                 Kind::Video => {
                     let codec = negotiated.map(|n| n.codec).ok_or_else(|| {

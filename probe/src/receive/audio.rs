@@ -41,11 +41,9 @@ pub struct AudioTrack {
 
 impl AudioTrack {
     /// A track of Opus.
-    ///
-    /// # Errors
-    /// Never today.
-    pub fn new(save: Option<PathBuf>) -> Result<Self, String> {
-        Ok(Self {
+    #[must_use]
+    pub fn new(save: Option<PathBuf>) -> Self {
+        Self {
             ingest: audio::Ingest::new(audio::Settings::default()),
             decoder: None,
             block: vec![0.0; 2 * sound::MAX_SAMPLES],
@@ -66,7 +64,7 @@ impl AudioTrack {
             errors: 0,
             first_ns: None,
             last_ns: 0,
-        })
+        }
     }
 
     /// What came of it.

@@ -67,10 +67,9 @@ impl Track {
         let name = if codec.is_audio() { "receive audio" } else { "receive video" };
         let work = move || {
             if codec.is_audio() {
-                AudioTrack::new(save).map_or_else(Outcome::Fault, |mut track| {
-                    pump(&inbox, &mut track);
-                    Outcome::Audio(track.finish())
-                })
+                let mut track = AudioTrack::new(save);
+                pump(&inbox, &mut track);
+                Outcome::Audio(track.finish())
             } else {
                 VideoTrack::new(number, codec, save, tell).map_or_else(
                     Outcome::Fault,

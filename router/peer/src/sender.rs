@@ -149,11 +149,8 @@ impl Sender {
     }
 
     /// What was negotiated; `None` = nothing yet, or the peer takes none of our codecs.
-    pub async fn codec(&self) -> Option<Negotiated> {
-        self.negotiated()
-    }
-
-    fn negotiated(&self) -> Option<Negotiated> {
+    #[must_use]
+    pub fn codec(&self) -> Option<Negotiated> {
         self.0.negotiated.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -200,7 +197,7 @@ impl Sender {
             payload_type: accepted.payload_type,
             fmtp: accepted.fmtp.clone(),
         };
-        if self.negotiated().as_ref() == Some(&negotiated) {
+        if self.codec().as_ref() == Some(&negotiated) {
             return Ok(());
         }
         let Inner { spec, ssrc, rtx_ssrc, .. } = &*self.0;

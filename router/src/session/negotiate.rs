@@ -148,7 +148,7 @@ impl Negotiation {
                     Ok(answer) => {
                         self.answered_once = true;
                         let sections = sdp::sections(&answer);
-                        let views = self.views().await;
+                        let views = self.views();
                         self.tell(Outcome::Answered { request_id, sdp: answer, sections, views })
                             .await;
                         self.offer_if_needed().await;
@@ -165,7 +165,7 @@ impl Negotiation {
                 self.offering = None;
                 match self.connection.accept(&sdp).await {
                     Ok(()) => {
-                        let views = self.views().await;
+                        let views = self.views();
                         self.tell(Outcome::Settled { views }).await;
                         self.offer_if_needed().await;
                     }
@@ -256,10 +256,10 @@ impl Negotiation {
         }
     }
 
-    async fn views(&self) -> BTreeMap<Source, (Sender, Codec)> {
+    fn views(&self) -> BTreeMap<Source, (Sender, Codec)> {
         let mut views = BTreeMap::new();
         for (source, sender) in &self.senders {
-            if let Some(negotiated) = sender.codec().await {
+            if let Some(negotiated) = sender.codec() {
                 views.insert(source.clone(), (sender.clone(), negotiated.codec));
             }
         }

@@ -53,24 +53,23 @@ impl Outputs {
         self.readers.remove(product);
     }
 
-    /// Hands on all that waits; returns products whose encoder must make a keyframe, and whether some channel has more.
-    pub(super) fn drain(&mut self, mut made: impl FnMut(&Product, Made)) -> (Vec<Product>, bool) {
-        let (mut keyframes, mut more) = (Vec::new(), false);
+    /// Hands on what waits, of each channel so much at a time; returns products whose encoder must make a keyframe.
+    pub(super) fn drain(&mut self, mut made: impl FnMut(&Product, Made)) -> Vec<Product> {
+        let mut keyframes = Vec::new();
         for (product, reader) in &mut self.readers {
-            let mut budget = BUDGET;
-            while let Some(frame) = reader.inlet.receive() {
+            for _ in 0..BUDGET {
+                let Some(frame) = reader.inlet.receive() else { break };
                 let meta = *frame.meta();
                 if meta.flags.contains(Flags::SILENCE) || frame.payload().is_empty() {
                     made(product, Made::Silence(meta.media_time_ns, meta.duration_ns));
                 } else {
                     let keyframe = meta.flags.contains(Flags::KEYFRAME);
-                    reader.scratch.clear();
                     reader.packetizer.packetize(frame.payload(), keyframe, &mut reader.scratch);
                     // Frames that the channel dropped leave a hole in the numbers, which viewers see.
                     reader.number = reader.number.wrapping_add(1 + frame.missed());
                     let batch = Batch {
                         number: reader.number,
-                        packets: reader.scratch.clone(),
+                        packets: reader.scratch.drain(..).collect(),
                         media_time_ns: meta.media_time_ns,
                         duration_ns: meta.duration_ns,
                         keyframe,
@@ -78,16 +77,11 @@ impl Outputs {
                     };
                     made(product, Made::Frame(Arc::new(batch)));
                 }
-                budget -= 1;
-                if budget == 0 {
-                    more = true;
-                    break;
-                }
             }
             if reader.inlet.keyframe_wanted() {
                 keyframes.push(product.clone());
             }
         }
-        (keyframes, more)
+        keyframes
     }
 }

@@ -26,7 +26,7 @@ async fn pictures_and_sound_go_both_ways_in_one_section_each() {
         (&voice, false, Codec::Opus),
     ] {
         let (to, kind) = (if to_router { &mut router } else { &mut caller }, Kind::of(codec));
-        let negotiated = sender.codec().await.unwrap();
+        let negotiated = sender.codec().unwrap();
         assert_eq!(negotiated.codec, codec);
         let mut parts = Vec::new();
         let unit: Vec<u8> = (0..4000u32).map(|i| i as u8).collect();
@@ -72,7 +72,7 @@ async fn the_answer_keeps_the_order_of_the_offer_for_each_codec() {
         let returned = router.sender(Kind::Video, "v").await;
         connect(&mut caller, &mut router).await;
         for sender in [&sent, &returned] {
-            let negotiated = sender.codec().await.unwrap();
+            let negotiated = sender.codec().unwrap();
             assert_eq!(negotiated.codec, first);
             if first == Codec::H264 {
                 assert!(negotiated.fmtp.contains("packetization-mode=1"), "{}", negotiated.fmtp);

@@ -286,9 +286,9 @@ async fn of_a_browsers_many_codecs_ours_are_answered_in_its_order() {
         sound.contains("a=fmtp:111 minptime=10;useinbandfec=1") && !sound.contains("PCMU"),
         "{sound}"
     );
-    let negotiated = back.codec().await.unwrap();
+    let negotiated = back.codec().unwrap();
     assert_eq!((negotiated.codec, negotiated.payload_type), (Codec::H264, 104));
-    assert_eq!(voice.codec().await.unwrap().payload_type, 111);
+    assert_eq!(voice.codec().unwrap().payload_type, 111);
     router.connection.close().await;
 }
 
@@ -300,8 +300,8 @@ async fn pictures_in_codecs_that_we_do_not_have_cost_the_pictures_only() {
         (router.sender(Kind::Video, "v").await, router.sender(Kind::Audio, "a").await);
     let answer = router.connection.answer(&offer).await.unwrap();
     assert!(answer.contains("m=video 0 ") && answer.contains("m=audio 9 "), "{answer}");
-    assert_eq!(back.codec().await, None);
-    assert!(voice.codec().await.is_some());
+    assert_eq!(back.codec(), None);
+    assert!(voice.codec().is_some());
     router.connection.close().await;
 }
 
@@ -323,7 +323,7 @@ async fn of_a_browser_that_only_sends_no_track_is_sent_and_of_one_that_only_list
             .unwrap();
         let picture = &answer[answer.find("m=video").unwrap()..];
         assert!(picture.contains(&format!("a={ours}")), "{theirs}: {picture}");
-        assert_eq!(back.codec().await.is_some(), sends, "{theirs}");
+        assert_eq!(back.codec().is_some(), sends, "{theirs}");
         router.connection.close().await;
     }
 }

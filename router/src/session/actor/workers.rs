@@ -181,9 +181,9 @@ impl Actor {
     }
 
     pub(super) fn hand_on(&mut self) {
-        let (members, mut slow) = (&self.members, Vec::new());
-        let (keyframes, more) = self.outputs.drain(|product, made| {
-            for (peer, member) in members {
+        let members = &self.members;
+        let keyframes = self.outputs.drain(|product, made| {
+            for member in members.values() {
                 if member.views.get(&product.source) != Some(&product.codec) {
                     continue;
                 }
@@ -193,20 +193,11 @@ impl Actor {
                     Made::Silence(at, duration) => member::Command::Silence(source, *at, *duration),
                 };
                 // Full: this viewer misses a frame, sees the hole in the numbers, and waits for a keyframe.
-                if member.commands.try_send(command).is_err() {
-                    slow.push(peer.clone());
-                }
+                let _ = member.commands.try_send(command);
             }
         });
         for product in keyframes {
             self.keyframe(&product);
-        }
-        if more {
-            // The rest has its turn after the others': the tick or the next event comes soon.
-            tracing::trace!(session = %self.id, "a channel had more than its share");
-        }
-        if !slow.is_empty() {
-            tracing::debug!(session = %self.id, ?slow, "members do not keep up");
         }
     }
 
