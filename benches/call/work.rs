@@ -6,7 +6,7 @@ use remotemedia_pipeline_worker::registry::Registry;
 use remotemedia_probe::floor::{self, AudioFloor, AudioWork, VideoFloor, VideoWork};
 use remotemedia_probe::picture::Picture;
 use remotemedia_probe::source::Video;
-use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{AudioGeometry, Codec, NodeId};
 use remotemedia_worker::{Picture as View, PictureMut};
 use std::path::Path;
@@ -87,7 +87,8 @@ impl Effect {
 
 fn chain(kind: &str, params: &str) -> Chain {
     let id = NodeId::new("effect".to_owned()).unwrap();
-    let node = GraphNode { id, number: 0, kind: kind.into(), params: params.into() };
+    let (kind, params) = (kind.into(), params.into());
+    let node = GraphNode { id, number: 0, kind, params, on_failure: OnFailure::Hold };
     graph::build(&Registry::built_in(), &[node]).unwrap()
 }
 

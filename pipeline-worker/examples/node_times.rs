@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 use remotemedia_pipeline_worker::graph::{Chain, build};
 use remotemedia_pipeline_worker::node::Moment;
 use remotemedia_pipeline_worker::registry::Registry;
-use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{AudioGeometry, NodeId, VideoGeometry};
 use remotemedia_worker::{Picture, PictureMut};
 
@@ -77,7 +77,8 @@ fn chain(nodes: &[(&str, &str)]) -> anyhow::Result<Chain> {
         .zip(0u8..)
         .map(|((kind, params), number)| {
             let id = NodeId::new(format!("n{number}"))?;
-            Ok(GraphNode { id, number, kind: (*kind).into(), params: (*params).into() })
+            let (kind, params) = ((*kind).into(), (*params).into());
+            Ok(GraphNode { id, number, kind, params, on_failure: OnFailure::Hold })
         })
         .collect::<anyhow::Result<_>>()?;
     Ok(build(&Registry::built_in(), &nodes)?)

@@ -1,13 +1,13 @@
 //! A task of the pipeline worker: frames from its input through a chain of nodes into loans of its output.
 
-use crate::graph::{Chain, Failure, build};
+use crate::graph::{Chain, Failure, Step, build};
 use crate::node::Moment;
 use crate::registry::Registry;
 use remotemedia_shm_schema::control::{Catalogue, Task, TaskKind};
 use remotemedia_shm_schema::{
     AudioGeometry, Content, Flags, Meta, Stage, Stamp, Stamps, VideoGeometry,
 };
-use remotemedia_worker::worker::{Command, Factory, Output, Processor, TaskError};
+use remotemedia_worker::worker::{Command, Factory, Marker, Output, Processor, TaskError};
 use remotemedia_worker::{Frame, monotonic_ns};
 use std::time::SystemTime;
 
@@ -86,23 +86,30 @@ impl Graph {
             rotation: of.rotation,
             ..VideoGeometry::i420(of.width, of.height)
         };
+        let (marker, mut passed) = (out.marker(), None);
         let mut loan = out.loan(geometry.payload_len())?;
         let mut picture = loan
             .picture_mut(geometry)
             .ok_or_else(|| TaskError::failed("the loan is smaller than the picture"))?;
         let mut meta = frame.meta().derive(Content::Picture(geometry));
         let moment = moment(frame.meta());
-        let stamp = &mut |number| push(&mut meta.stamps, number);
-        match self.chain.picture(&input, &mut picture, &moment, stamp) {
+        let before = &frame.meta().stamps;
+        let told = &mut |step: Step<'_>| {
+            follow(step, marker, before, &mut meta.stamps, &mut passed);
+        };
+        match self.chain.picture(&input, &mut picture, &moment, told) {
             Ok(copied) => {
                 loan.publish(meta)?;
+                if let Some(failure) = passed {
+                    let _ = tell(&failure, out);
+                }
                 out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
                 Ok(())
             }
             // Held: the encoder behind shows its last picture.
             Err(failure) => {
                 drop(loan);
-                Err(told(&failure, out))
+                Err(tell(&failure, out))
             }
         }
     }
@@ -116,19 +123,26 @@ impl Graph {
         let input = frame
             .sound()
             .ok_or_else(|| TaskError::failed("the sound's samples are not aligned"))?;
+        let (marker, mut passed) = (out.marker(), None);
         let mut loan = out.loan(of.payload_len())?;
         let mut meta = *frame.meta();
-        let stamp = &mut |number| push(&mut meta.stamps, number);
-        match self.chain.sound(of, input, loan.samples_mut(), stamp) {
+        let before = &frame.meta().stamps;
+        let told = &mut |step: Step<'_>| {
+            follow(step, marker, before, &mut meta.stamps, &mut passed);
+        };
+        match self.chain.sound(of, input, loan.samples_mut(), told) {
             Ok(copied) => {
                 loan.publish(meta)?;
+                if let Some(failure) = passed {
+                    let _ = tell(&failure, out);
+                }
                 out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
                 Ok(())
             }
             // Held: silence in its place, so that sound goes on by its clock and nothing unprocessed is heard.
             Err(failure) => {
                 drop(loan);
-                let error = told(&failure, out);
+                let error = tell(&failure, out);
                 let held = frame.meta();
                 out.publish_empty(Meta { flags: held.flags.with(Flags::SILENCE), ..*held })?;
                 Err(error)
@@ -137,8 +151,26 @@ impl Graph {
     }
 }
 
+/// Marks and stamps a node's work; keeps the failure of one that was passed by.
+fn follow(
+    step: Step<'_>,
+    marker: Marker<'_>,
+    before: &Stamps,
+    stamps: &mut Stamps,
+    passed: &mut Option<Failure>,
+) {
+    match step {
+        Step::Enters(node) => marker.node(node),
+        Step::Leaves(node) => push(stamps, node),
+        Step::Passes(failure) => {
+            *stamps = *before;
+            *passed = Some(failure.clone());
+        }
+    }
+}
+
 /// Counts and tells a node's failure, and makes it the task's.
-fn told(failure: &Failure, out: &mut Output<'_>) -> TaskError {
+fn tell(failure: &Failure, out: &mut Output<'_>) -> TaskError {
     out.node_error(&failure.node, &failure.error.to_string());
     TaskError::failed(failure.to_string())
 }

@@ -6,7 +6,7 @@
 use remotemedia_pipeline_worker::graph::build;
 use remotemedia_pipeline_worker::node::Moment;
 use remotemedia_pipeline_worker::registry::Registry;
-use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{AudioGeometry, NodeId, VideoGeometry};
 use remotemedia_worker::{Picture, PictureMut};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -100,6 +100,7 @@ fn graph(nodes: &[(&str, &str)]) -> Vec<GraphNode> {
             number,
             kind: (*kind).into(),
             params: (*params).into(),
+            on_failure: OnFailure::Hold,
         })
         .collect()
 }

@@ -6,7 +6,9 @@
 mod support;
 
 use remotemedia_shm_schema::contract::{DropReason, MAX_AUDIO_BLOCK};
-use remotemedia_shm_schema::control::{Change, GraphNode, Task, TaskKind, ToRouter, ToWorker};
+use remotemedia_shm_schema::control::{
+    Change, GraphNode, OnFailure, Task, TaskKind, ToRouter, ToWorker,
+};
 use remotemedia_shm_schema::{AudioGeometry, Content, Contract, Flags, Meta, NodeId, Stage};
 use remotemedia_worker::Outlet;
 use std::process::ExitCode;
@@ -172,6 +174,7 @@ fn task(wiring: &Wiring, nodes: &[(&str, &str, &str)]) -> Task {
             number,
             kind: (*kind).into(),
             params: (*params).into(),
+            on_failure: OnFailure::Hold,
         })
         .collect();
     Task { kind: TaskKind::Graph { nodes }, ..wiring.task("") }

@@ -1,4 +1,5 @@
 //! The router: signaling, sessions, supervision, cleanup, command line.
+pub mod attach;
 pub mod cli;
 pub mod config;
 pub mod registry;

@@ -196,6 +196,8 @@ pub fn clean(runtime: &Runtime) -> io::Result<Cleaning> {
     // The records last: while one is there, what it stands for is not all gone.
     for found in list(runtime.dir())?.into_iter().filter(|found| !found.alive) {
         if cleaning.complete() && std::fs::remove_file(&found.path).is_ok() {
+            // Its control socket bears the same name; nobody listens there any more.
+            let _ = std::fs::remove_file(found.path.with_extension("sock"));
             cleaning.records.push(found.path);
         }
     }

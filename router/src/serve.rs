@@ -1,15 +1,17 @@
 //! The router as a whole: started in one order, ended in the opposite one.
 
-use crate::config::Settings;
+use crate::attach::Socket;
+use crate::config::{self, Settings};
 use crate::session::life::Times;
+use crate::session::wiring::Segment;
 use crate::sessions::{self, Pipeline, Sessions};
 use crate::signaling::{self, HubHandle};
 use crate::web::{self, Observe, Site, metrics::Metric};
-use crate::workers::supervise::Limits;
-use crate::workers::{Pool, Role};
+use crate::workers::supervise::{Limits, Staff};
+use crate::workers::{Pool, Program, Programs, Role, Sandbox};
 use anyhow::Context;
 use remotemedia_peer as rtc;
-use remotemedia_shm_schema::manifest;
+use remotemedia_shm_schema::manifest::{self, Offered, PlannedNode};
 use remotemedia_worker::namespace::Runtime;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,8 +45,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let url = format!("http://{}", listener.local_addr()?);
     let registration = crate::registry::Registration::new(&runtime, &url)?;
-    let limits = Limits { spares: settings.spares, ..Limits::default() };
-    let pool = Pool::start(limits, settings.worker_dir.clone())?;
+    let socket = Socket::open(&runtime)?;
+    let pool = Pool::start(limits(&settings), programs(&settings)?)?;
     let pipelines = match pipelines(&settings, &pool).await {
         Ok(pipelines) => pipelines,
         Err(error) => {
@@ -56,6 +58,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let of_sessions = of_sessions(&settings, pipelines);
     let sessions =
         Sessions::start(of_sessions, Arc::clone(&runtime), pool.clone(), hub.clone(), from_hub);
+    let attaching = tokio::spawn(socket.serve(sessions.clone()));
     let site = Site {
         names: settings.names(),
         hub: hub.clone(),
@@ -80,20 +83,90 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if tokio::time::timeout(STOP_TIMEOUT, ending).await.is_err() {
         tracing::error!("not all ended within {} ms", STOP_TIMEOUT.as_millis());
     }
+    // Its file goes with its task.
+    attaching.abort();
+    let _ = attaching.await;
     drop(registration);
     Ok(())
 }
 
+/// The operator's workers with the roles that they have in this run.
+fn custom(settings: &Settings) -> impl Iterator<Item = (Role, &String, &config::Worker)> {
+    let numbered = (0..=u16::MAX).zip(&settings.workers);
+    numbered.map(|(number, (name, worker))| (Role::Custom(number), name, worker))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let own = Staff { spares: settings.spares, shared: false };
+    let mut staff: BTreeMap<Role, Staff> = Role::OWN.map(|role| (role, own)).into();
+    for (role, _, worker) in custom(settings) {
+        staff.insert(role, Staff { spares: worker.spares, shared: worker.shared });
+    }
+    Limits { staff, ..Limits::default() }
+}
+
+fn programs(settings: &Settings) -> anyhow::Result<Programs> {
+    let mut programs = Programs::new();
+    for role in Role::OWN {
+        let dir = settings.worker_dir.as_deref();
+        programs.insert(role, Program::own(role, dir, settings.sandbox)?);
+    }
+    for (role, name, worker) in custom(settings) {
+        let program = Program {
+            name: name.as_str().into(),
+            path: worker.command.clone(),
+            arguments: worker.args.iter().map(Into::into).collect(),
+            environment: worker.env.clone(),
+            sandbox: if worker.sandbox { Sandbox::Require } else { Sandbox::Off },
+            restart: worker.restart,
+        };
+        programs.insert(role, program);
+    }
+    Ok(programs)
+}
+
 /// Reads every pipeline against the workers' own catalogue, so that a fault in one is told before anybody calls.
 async fn pipelines(settings: &Settings, pool: &Pool) -> anyhow::Result<BTreeMap<String, Pipeline>> {
-    let catalogue = pool.catalogue(Role::Pipeline, START_TIMEOUT).await?;
+    let built_in = pool.catalogue(Role::Pipeline, START_TIMEOUT).await?;
+    let mut workers = BTreeMap::new();
+    let mut roles = BTreeMap::new();
+    for (role, name, worker) in custom(settings) {
+        let catalogue = pool.catalogue(role, START_TIMEOUT).await.with_context(|| {
+            format!("{}: the worker `{name}` ({})", worker.place, worker.command.display())
+        })?;
+        workers.insert(name.clone(), (*catalogue).clone());
+        roles.insert(name.as_str(), role);
+    }
+    let offered = Offered { built_in: &built_in, workers: &workers };
     let mut all = BTreeMap::new();
     for (name, pipeline) in &settings.pipelines {
-        let plan = manifest::plan(&pipeline.manifest, &catalogue)
+        let plan = manifest::plan(&pipeline.manifest, offered)
             .with_context(|| format!("{}: the pipeline `{name}` cannot be run", pipeline.place))?;
-        all.insert(name.clone(), Pipeline { video: plan.video, audio: plan.audio });
+        let cut = |nodes: &[PlannedNode]| segments(nodes, &roles);
+        all.insert(name.clone(), Pipeline { video: cut(&plan.video), audio: cut(&plan.audio) });
     }
     Ok(all)
+}
+
+/// Cuts a chain where another process goes on. Our own nodes hand frames on within one; the operator's have one task each.
+fn segments(nodes: &[PlannedNode], roles: &BTreeMap<&str, Role>) -> Vec<Segment> {
+    let mut all: Vec<Segment> = Vec::new();
+    for planned in nodes {
+        let role = planned.worker.as_deref().and_then(|name| roles.get(name)).copied();
+        let role = role.unwrap_or(Role::Pipeline);
+        match all.last_mut() {
+            Some(last) if role == Role::Pipeline && last.role == role => {
+                last.nodes.push(planned.node.clone());
+                last.frame_limit_ms = last.frame_limit_ms.max(planned.frame_limit_ms);
+            }
+            _ => all.push(Segment {
+                role,
+                nodes: vec![planned.node.clone()],
+                frame_limit_ms: planned.frame_limit_ms,
+            }),
+        }
+    }
+    all
 }
 
 fn of_sessions(settings: &Settings, pipelines: BTreeMap<String, Pipeline>) -> sessions::Settings {

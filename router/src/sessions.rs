@@ -4,13 +4,14 @@
 //! by `session.create` before it. A session begins here and reports its end here; nobody else holds a list of them.
 
 use crate::session::actor::{News, Offer, Surroundings};
+use crate::session::budget::Treasury;
 use crate::session::life::{Cause, Times};
-use crate::session::wiring::Plan;
-use crate::session::{self, Command, Handle, Receipt};
+use crate::session::wiring::{Plan, Segment};
+use crate::session::{self, Command, Handle, Joiner, Receipt};
 use crate::signaling::HubHandle;
 use crate::workers::Pool;
 use remotemedia_peer as rtc;
-use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::control::Operation;
 use remotemedia_shm_schema::{PeerId, SessionId};
 use remotemedia_signaling::message::{Code, Control, Error};
 use remotemedia_signaling::{FromRouter, Room, ToRouter, Token};
@@ -32,10 +33,10 @@ const REQUESTS: usize = 64;
 /// A pipeline as the config names it, checked.
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
-    /// The chain of nodes for pictures.
-    pub video: Vec<GraphNode>,
+    /// The chain of nodes for pictures, cut where another process goes on.
+    pub video: Vec<Segment>,
     /// The chain of nodes for sound.
-    pub audio: Vec<GraphNode>,
+    pub audio: Vec<Segment>,
 }
 
 /// What sessions are made of.
@@ -71,6 +72,10 @@ pub enum Request {
     Load(oneshot::Sender<Load>),
     /// End them all.
     Stop(oneshot::Sender<Vec<Receipt>>),
+    /// A program wants to join one.
+    Attach(SessionId, Joiner, oneshot::Sender<Result<(), String>>),
+    /// An operator wants something of one.
+    Operate(Operation, oneshot::Sender<Result<(), String>>),
 }
 
 /// How full the router is.
@@ -108,7 +113,8 @@ impl Sessions {
     ) -> Self {
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (tell, news) = mpsc::unbounded_channel();
-        let around = Surroundings { runtime, pool, hub, news: tell };
+        let treasury = Treasury::new("/dev/shm");
+        let around = Surroundings { runtime, pool, hub, treasury, news: tell };
         let registry = Registry {
             settings,
             around,
@@ -138,6 +144,24 @@ impl Sessions {
     /// Ends all sessions; their receipts.
     pub async fn stop(&self) -> Vec<Receipt> {
         self.ask(Request::Stop).await.unwrap_or_default()
+    }
+
+    /// Hands a program to the session that it wants to join.
+    ///
+    /// # Errors
+    /// When there is no such session.
+    pub async fn attach(&self, session: SessionId, joiner: Joiner) -> Result<(), String> {
+        let asked = self.ask(|reply| Request::Attach(session, joiner, reply)).await;
+        asked.unwrap_or_else(|| Err("the router is stopping".into()))
+    }
+
+    /// Does what an operator wants.
+    ///
+    /// # Errors
+    /// When it cannot be done, with the reason.
+    pub async fn operate(&self, operation: Operation) -> Result<(), String> {
+        let asked = self.ask(|reply| Request::Operate(operation, reply)).await;
+        asked.unwrap_or_else(|| Err("the router is stopping".into()))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
@@ -210,6 +234,28 @@ impl Registry {
                 let _ = reply.send(self.load());
             }
             Request::List(reply) => self.list(reply),
+            Request::Attach(session, joiner, reply) => {
+                let _ = reply.send(self.command(&session, Command::Attach(joiner)));
+            }
+            Request::Operate(operation, reply) => {
+                let session = match &operation {
+                    Operation::Restart { session, .. }
+                    | Operation::Detach { session, .. }
+                    | Operation::Close { session } => session.clone(),
+                };
+                let (done, answer) = oneshot::channel();
+                match self.command(&session, Command::Operate(operation, done)) {
+                    Err(why) => {
+                        let _ = reply.send(Err(why));
+                    }
+                    Ok(()) => {
+                        tokio::spawn(async move {
+                            let done = answer.await;
+                            let _ = reply.send(done.unwrap_or_else(|_| Err("it ended".into())));
+                        });
+                    }
+                }
+            }
             Request::Stop(reply) => {
                 self.stopping = Some((reply, Vec::new()));
                 for entry in self.sessions.values() {
@@ -218,6 +264,16 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// A command to a session by its id, for those who are told what became of it.
+    fn command(&self, session: &SessionId, command: Command) -> Result<(), String> {
+        let Some(entry) = self.sessions.get(session) else {
+            let all: Vec<&str> = self.sessions.keys().map(SessionId::as_str).collect();
+            let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            return Err(format!("there is no session {session}; there are: {there}"));
+        };
+        entry.handle.commands.try_send(command).map_err(|_| format!("session {session} is busy"))
     }
 
     fn load(&self) -> Load {
@@ -236,6 +292,7 @@ impl Registry {
         let receipts = json!(self.receipts);
         let load = json!(self.load());
         let pool = self.around.pool.clone();
+        let memory = json!(self.around.treasury.sums());
         tokio::spawn(async move {
             let mut sessions = Vec::new();
             for handle in handles {
@@ -244,6 +301,7 @@ impl Registry {
             let workers = pool.view().await;
             let _ = reply.send(json!({
                 "load": load, "sessions": sessions, "workers": workers, "receipts": receipts,
+                "shared_memory": memory,
             }));
         });
     }
@@ -417,12 +475,11 @@ impl Registry {
             pipeline: pipeline.clone(),
             plan: Plan {
                 session: id.clone(),
-                video_nodes: graph.video,
-                audio_nodes: graph.audio,
+                video: graph.video,
+                audio: graph.audio,
                 max_video: self.settings.max_video,
                 video_bitrate: self.settings.video_bitrate,
                 audio_bitrate: self.settings.audio_bitrate,
-                frame_limit_ms: 1_000,
             },
             times: self.settings.times,
             peer: self.settings.peer.clone(),
@@ -433,6 +490,9 @@ impl Registry {
         })
         .map_err(|error| {
             tracing::error!(session = %id, "cannot start: {error:#}");
+            if let Some(no_room) = error.downcast_ref() {
+                return session::describe::no_room(no_room);
+            }
             let text = format!("the session's namespace cannot be made: {error:#}");
             Error::new(
                 Code::NoCapacity,

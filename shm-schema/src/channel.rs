@@ -41,6 +41,8 @@ pub enum Place {
         node: NodeId,
         /// Its port.
         port: PortId,
+        /// Whose media, where the graph runs once a peer.
+        peer: Option<PeerId>,
     },
     /// A result of the graph before its encoder, per session or made from one peer's media.
     OutRaw {
@@ -81,7 +83,7 @@ pub enum NameFault {
     /// It has none of the four shapes.
     #[error(
         "channel name {0:?} is not one of rm/<session>/in/<peer>/<track>/encoded|raw, \
-         rm/<session>/node/<node>.<port>/raw, rm/<session>/out/<output>[@<peer>]/raw, \
+         rm/<session>/node/<node>.<port>[@<peer>]/raw, rm/<session>/out/<output>[@<peer>]/raw, \
          rm/<session>/out/<output>[@<peer>]/<tier>.<codec>/encoded"
     )]
     Shape(String),
@@ -93,7 +95,7 @@ impl fmt::Display for ChannelName {
         let at = |peer: &Option<PeerId>| peer.as_ref().map_or(String::new(), |p| format!("@{p}"));
         match &self.place {
             Place::In { peer, track, form } => write!(f, "in/{peer}/{track}/{form}"),
-            Place::Node { node, port } => write!(f, "node/{node}.{port}/raw"),
+            Place::Node { node, port, peer } => write!(f, "node/{node}.{port}{}/raw", at(peer)),
             Place::OutRaw { output, peer } => write!(f, "out/{output}{}/raw", at(peer)),
             Place::OutEncoded { output, peer, tier, codec } => {
                 write!(f, "out/{output}{}/{tier}.{codec}/encoded", at(peer))
@@ -128,7 +130,11 @@ impl FromStr for ChannelName {
             },
             ["node", port, "raw"] => {
                 let (node, port) = port.split_once('.').ok_or_else(shape)?;
-                Place::Node { node: node.parse()?, port: port.parse()? }
+                let (port, peer) = match port.split_once('@') {
+                    Some((port, peer)) => (port, Some(peer.parse()?)),
+                    None => (port, None),
+                };
+                Place::Node { node: node.parse()?, port: port.parse()?, peer }
             }
             ["out", name, "raw"] => {
                 let (output, peer) = output(name)?;

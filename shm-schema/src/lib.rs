@@ -11,6 +11,7 @@ pub mod control;
 pub mod header;
 pub mod ids;
 pub mod manifest;
+pub mod mark;
 pub mod meta;
 
 pub use channel::ChannelName;
@@ -18,6 +19,6 @@ pub use contract::{Contract, WhenFull};
 pub use header::{ABI_VERSION, FrameHeader, HeaderFault};
 pub use ids::{ChannelIndex, NodeId, OutputId, PeerId, PortId, SessionId, TierId, TrackId};
 pub use meta::{
-    AudioGeometry, Codec, ColourMatrix, ColourRange, Content, Flags, Meta, Plane, Stage, Stamp,
-    Stamps, VideoGeometry,
+    AudioGeometry, Codec, ColourMatrix, ColourRange, Content, Flags, Media, Meta, Plane, Stage,
+    Stamp, Stamps, VideoGeometry,
 };

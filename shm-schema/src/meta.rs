@@ -4,6 +4,36 @@ use crate::header::MAX_STAMPS;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
+/// Sound or picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Media {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+impl Media {
+    /// Both, pictures first.
+    pub const ALL: [Self; 2] = [Self::Video, Self::Audio];
+
+    /// What a codec carries.
+    #[must_use]
+    pub fn of(codec: Codec) -> Self {
+        if codec.is_audio() { Self::Audio } else { Self::Video }
+    }
+
+    /// Its name in tables, and as a port of `input` and `output`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        }
+    }
+}
+
 /// A codec that we decode and encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

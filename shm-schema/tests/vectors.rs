@@ -7,17 +7,18 @@ mod kept;
 use remotemedia_shm_schema::contract::DropReason;
 use remotemedia_shm_schema::control::*;
 use remotemedia_shm_schema::{
-    AudioGeometry, ChannelIndex, Codec, Content, Contract, Flags, FrameHeader, Meta, SessionId,
-    Stage, Stamp, VideoGeometry,
+    AudioGeometry, ChannelIndex, ChannelName, Codec, Content, Contract, Flags, FrameHeader, Media,
+    Meta, SessionId, Stage, Stamp, VideoGeometry,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 #[test]
 fn the_hello_is_the_one_that_other_languages_know() {
-    let roles = [Role::Router, Role::Codec, Role::Pipeline, Role::Custom];
+    let roles = [Role::Router, Role::Codec, Role::Pipeline, Role::Custom, Role::Operator];
     let vectors = roles.into_iter().map(|role| {
-        let encoding = if role == Role::Custom { Encoding::Json } else { Encoding::Bincode };
+        let by_hand = matches!(role, Role::Custom | Role::Operator);
+        let encoding = if by_hand { Encoding::Json } else { Encoding::Bincode };
         let hello = Hello { role, name: format!("{role:?}").to_lowercase(), pid: 4711, encoding };
         json!({ "hello": hello, "bytes": hex(&hello.to_bytes()) })
     });
@@ -40,9 +41,12 @@ fn the_messages_to_a_worker_are_the_ones_that_other_languages_know() {
             ToWorker::Params { .. } => "params",
             ToWorker::Release { .. } => "release",
             ToWorker::Drain => "drain",
+            ToWorker::Repeat { .. } => "repeat",
+            ToWorker::Denied { .. } => "denied",
+            ToWorker::Done => "done",
         })
         .collect();
-    assert_eq!(kinds.len(), 9, "{kinds:?}");
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
     kept::in_step("vectors/to_worker.json", &pretty(messages.iter().map(vector)));
 }
 
@@ -63,9 +67,13 @@ fn the_messages_to_the_router_are_the_ones_that_other_languages_know() {
             ToRouter::Heartbeat { .. } => "heartbeat",
             ToRouter::Released { .. } => "released",
             ToRouter::Drained => "drained",
+            ToRouter::Unassigned { .. } => "unassigned",
+            ToRouter::Attach(_) => "attach",
+            ToRouter::Detach => "detach",
+            ToRouter::Operate(_) => "operate",
         })
         .collect();
-    assert_eq!(kinds.len(), 10, "{kinds:?}");
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
     kept::in_step("vectors/to_router.json", &pretty(messages.iter().map(vector)));
 }
 
@@ -136,10 +144,14 @@ fn session() -> SessionId {
     "demo".parse().expect("a valid id")
 }
 
+fn channel(name: &str) -> ChannelName {
+    name.parse().expect("a valid name")
+}
+
 fn spec(index: u32, name: &str, contract: Contract, max_payload: u32) -> ChannelSpec {
     ChannelSpec {
         index: ChannelIndex(index),
-        name: name.parse().expect("a valid name"),
+        name: channel(name),
         service: format!("c{index}_g1"),
         epoch: 1,
         generation: 1,
@@ -155,8 +167,8 @@ fn task(id: u32, kind: TaskKind) -> Task {
     Task {
         id: TaskId(id),
         kind,
-        input: spec(1, "rm/demo/in/anna/video0/encoded", Contract::ENCODED_VIDEO, 512 * 1024),
-        output: spec(2, "rm/demo/in/anna/video0~hi/raw", Contract::RAW_VIDEO, raw),
+        input: Some(spec(1, "rm/demo/in/anna/video0/encoded", Contract::ENCODED_VIDEO, 512 * 1024)),
+        output: Some(spec(2, "rm/demo/in/anna/video0~hi/raw", Contract::RAW_VIDEO, raw)),
         wake: "w1".into(),
         max_raw: raw,
         frame_limit_ms: 250,
@@ -170,6 +182,7 @@ fn to_worker() -> Vec<ToWorker> {
         number: 0,
         kind: "Grayscale".into(),
         params: "{}".into(),
+        on_failure: OnFailure::Hold,
     };
     let video = VideoEncode {
         codec: Codec::Vp9,
@@ -191,10 +204,22 @@ fn to_worker() -> Vec<ToWorker> {
         Change::Add(task(2, TaskKind::EncodeVideo(video))),
         Change::Add(task(3, TaskKind::EncodeAudio(audio))),
         Change::Add(task(4, TaskKind::Graph { nodes: vec![node] })),
+        Change::Add(Task { output: None, ..task(7, TaskKind::Tap) }),
+        Change::Add(Task { input: None, ..task(8, TaskKind::Source { media: Media::Video }) }),
         Change::Rewire {
             task: TaskId(5),
-            input: spec(3, "rm/demo/node/gray.out/raw", Contract::RAW_AUDIO, 3840),
-            output: spec(4, "rm/demo/out/main@anna/full.vp9/encoded", Contract::ENCODED_AUDIO, 9),
+            input: Some(spec(3, "rm/demo/node/gray.out@anna/raw", Contract::RAW_AUDIO, 3840)),
+            output: Some(spec(
+                4,
+                "rm/demo/out/main@anna/full.vp9/encoded",
+                Contract::ENCODED_AUDIO,
+                9,
+            )),
+        },
+        Change::Rewire {
+            task: TaskId(7),
+            input: Some(spec(3, "rm/demo/node/gray.out@anna/raw", Contract::RAW_AUDIO, 3840)),
+            output: None,
         },
         Change::Remove(TaskId(6)),
     ];
@@ -217,8 +242,11 @@ fn to_worker() -> Vec<ToWorker> {
             params: r#"{"sigma":2.5}"#.into(),
             request: 1,
         },
-        ToWorker::Release { session },
+        ToWorker::Release { session: session.clone() },
         ToWorker::Drain,
+        ToWorker::Repeat { session, channel, epoch, media_time_ns: 1_000_000_007 },
+        ToWorker::Denied { error: "there is no such channel".into() },
+        ToWorker::Done,
     ]
 }
 
@@ -264,7 +292,27 @@ fn to_router() -> Vec<ToRouter> {
             error: "out of colours".into(),
         },
         ToRouter::Heartbeat { sequence: 12, threads: vec![beat(None), beat(Some(u64::MAX))] },
-        ToRouter::Released { session },
+        ToRouter::Released { session: session.clone() },
         ToRouter::Drained,
+        ToRouter::Unassigned { session: session.clone(), error: "no memory is left".into() },
+        ToRouter::Attach(Attach::Tap { channel: channel("rm/demo/out/main-video@anna/raw") }),
+        ToRouter::Attach(Attach::Insert {
+            channel: channel("rm/demo/in/anna/audio0/raw"),
+            node: "louder".parse().expect("a valid id"),
+            on_failure: OnFailure::Bypass,
+        }),
+        ToRouter::Attach(Attach::Source {
+            session: session.clone(),
+            peer: "tone".parse().expect("a valid id"),
+            media: Media::Audio,
+        }),
+        ToRouter::Detach,
+        ToRouter::Operate(Operation::Restart { session: session.clone(), node: None }),
+        ToRouter::Operate(Operation::Restart {
+            session: session.clone(),
+            node: Some("blur".parse().expect("a valid id")),
+        }),
+        ToRouter::Operate(Operation::Detach { session: session.clone(), name: "louder".into() }),
+        ToRouter::Operate(Operation::Close { session }),
     ]
 }

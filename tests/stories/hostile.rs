@@ -196,7 +196,7 @@ impl Processor for Liar {
     fn process(&mut self, frame: &Frame, out: &mut Output<'_>) -> Result<(), TaskError> {
         let Some(picture) = frame.picture() else { return Ok(out.publish_empty(*frame.meta())?) };
         let geometry = picture.geometry;
-        let generation = out.spec().generation;
+        let generation = out.spec().unwrap().generation;
         let mut loan = out.loan(geometry.payload_len())?;
         loan.picture_mut(geometry).expect("it fits").copy_from(&picture);
         let header = loan.payload_mut().as_ptr() as usize - HEADER;

@@ -87,6 +87,9 @@ pub enum SendFault {
         /// What iceoryx2 said.
         reason: String,
     },
+    /// The task makes no frames.
+    #[error("this task has no output")]
+    Nowhere,
     /// The port's shared memory was damaged by another process.
     #[error("the shared memory of `{0}` is damaged")]
     Damaged(String),

@@ -100,8 +100,8 @@ fn a_new_wiring_goes_on_with_the_same_processor_and_the_old_one_is_left_behind()
     let mut fresh = rig.ends(&second);
     let rewire = Change::Rewire {
         task: TaskId(7),
-        input: second.input.clone(),
-        output: second.output.clone(),
+        input: Some(second.input.clone()),
+        output: Some(second.output.clone()),
     };
     assert_eq!(hand.prepare(2, vec![rewire]), ToRouter::Ready { session: session(), epoch: 2 });
     // Prepared is not in force: frames still take the old way.
@@ -133,6 +133,7 @@ fn only_one_side_of_a_task_can_be_rewired_and_its_other_port_stays_open() {
     second.input.wakes = wiring.input.wakes.clone();
     let mut to = rig.outlet(&second.input);
     let (input, output) = (second.input.clone(), wiring.output.clone());
+    let (input, output) = (Some(input), Some(output));
     hand.dance(2, vec![Change::Rewire { task: TaskId(7), input, output }]);
     send_picture(&mut to, 51);
     let frame = ends.receive();
@@ -152,7 +153,8 @@ fn a_wiring_that_cannot_be_opened_is_refused_and_the_old_one_goes_on() {
     let (mut hand, mut ends) = running(&mut rig, &wiring, "gray");
     let mut elsewhere = wiring.output.clone();
     elsewhere.service = "nobody made this".replace(' ', "-");
-    let rewire = Change::Rewire { task: TaskId(7), input: wiring.input.clone(), output: elsewhere };
+    let (input, output) = (Some(wiring.input.clone()), Some(elsewhere));
+    let rewire = Change::Rewire { task: TaskId(7), input, output };
     for (epoch, changes, says) in [
         (2, vec![rewire], "nobody-made-this"),
         (3, vec![Change::Remove(TaskId(99))], "there is no task 99"),

@@ -135,7 +135,7 @@ fn put(
     meta: &Meta,
     out: &mut Output<'_>,
 ) -> Result<(), TaskError> {
-    let most = (out.spec().max_payload as usize).min(MAX_PACKET);
+    let most = out.spec().map_or(0, |spec| spec.max_payload as usize).min(MAX_PACKET);
     let mut loan = out.loan(most)?;
     let len = encoder.encode(block, loan.payload_mut()).map_err(failed)?;
     let mut next = next_meta(meta, Content::Coded(Codec::Opus), Stage::Encoded);

@@ -33,7 +33,7 @@ impl Factory for Codecs {
             TaskKind::Decode { codec } => Box::new(DecodeVideo::new(*codec, task.max_raw)?),
             TaskKind::EncodeVideo(settings) => Box::new(EncodeVideo::new(settings)?),
             TaskKind::EncodeAudio(settings) => Box::new(EncodeAudio::new(settings)?),
-            TaskKind::Graph { .. } => {
+            TaskKind::Graph { .. } | TaskKind::Tap | TaskKind::Source { .. } => {
                 return Err(TaskError::failed(
                     "this worker decodes and encodes; nodes are run by a pipeline worker",
                 ));

@@ -93,18 +93,19 @@ impl Rig {
         let task = Task {
             id: TaskId(1),
             kind,
-            input: spec(0, shape.input, "wake/task"),
-            output: spec(1, shape.output, "wake/router"),
+            input: Some(spec(0, shape.input, "wake/task")),
+            output: Some(spec(1, shape.output, "wake/router")),
             wake: "wake/task".into(),
             max_raw: shape.max_raw,
             frame_limit_ms: 250,
         };
-        host.create_channel(&task.input).unwrap();
-        host.create_channel(&task.output).unwrap();
+        let (input, output) = (task.input.as_ref().unwrap(), task.output.as_ref().unwrap());
+        host.create_channel(input).unwrap();
+        host.create_channel(output).unwrap();
         let attachment = host.attachment();
         let wake = attachment.wake("wake/router").unwrap();
-        let from = attachment.inlet(&task.output).unwrap();
-        let to = attachment.outlet(&task.input).unwrap();
+        let from = attachment.inlet(output).unwrap();
+        let to = attachment.outlet(input).unwrap();
         let (child, socket) = start(main);
         let mut rig = Self {
             host: Some(host),
@@ -179,23 +180,34 @@ impl Rig {
         self.socket.write_all(&encode(Encoding::Bincode, message).unwrap()).unwrap();
     }
 
+    fn output(&self) -> &ChannelSpec {
+        self.task.output.as_ref().unwrap()
+    }
+
+    /// Shows the encoder's last picture again, as while the process before it is away.
+    pub fn repeat(&mut self, media_time_ns: u64) {
+        let channel = self.output().index;
+        self.say(&ToWorker::Repeat { session: session(), channel, epoch: 1, media_time_ns });
+        self.heard();
+    }
+
     /// Asks the encoder for a keyframe, as for a viewer.
     pub fn ask_for_a_keyframe(&mut self) {
-        let (channel, reason) = (self.task.output.index, KeyframeReason::Viewer);
+        let (channel, reason) = (self.output().index, KeyframeReason::Viewer);
         self.say(&ToWorker::Keyframe { session: session(), channel, epoch: 1, reason });
         self.heard();
     }
 
     pub fn set_bitrate(&mut self, bits_per_second: u32) {
-        let channel = self.task.output.index;
+        let channel = self.output().index;
         self.say(&ToWorker::Bitrate { session: session(), channel, epoch: 1, bits_per_second });
         self.heard();
     }
 
     /// Gives the running task fresh channels, as when a process beside it was replaced.
     pub fn rewire(&mut self) {
+        let (mut input, mut output) = (self.task.input.clone().unwrap(), self.output().clone());
         let host = self.host.as_mut().unwrap();
-        let (mut input, mut output) = (self.task.input.clone(), self.task.output.clone());
         for spec in [&mut input, &mut output] {
             (spec.epoch, spec.generation) = (2, 2);
             spec.service = format!("{}#2", spec.name);
@@ -203,6 +215,7 @@ impl Rig {
         }
         self.from = Some(host.attachment().inlet(&output).unwrap());
         self.to = Some(host.attachment().outlet(&input).unwrap());
+        let (input, output) = (Some(input), Some(output));
         let changes = vec![Change::Rewire { task: self.task.id, input, output }];
         self.say(&ToWorker::Prepare { session: session(), epoch: 2, changes });
         assert_eq!(self.answer(), ToRouter::Ready { session: session(), epoch: 2 });

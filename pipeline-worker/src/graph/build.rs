@@ -36,7 +36,7 @@ pub fn build(registry: &Registry, nodes: &[GraphNode]) -> Result<Chain, Faults> 
             }
         }
         match registry.make(&node.kind, &node.params) {
-            Ok(running) => links.push(Link::new(node.id.clone(), node.number, running)),
+            Ok(running) => links.push(Link::new(node, running)),
             Err(found) => faults.extend(found.0.into_iter().map(|fault| Fault {
                 path: format!("{}{}", node.id, fault.path.trim_start_matches('$')),
                 message: fault.message,

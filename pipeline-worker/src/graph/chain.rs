@@ -9,7 +9,8 @@ use super::scratch::Scratch;
 use crate::node::{Moment, NodeError, Way};
 use crate::registry::Running;
 use crate::sound::Sound;
-use remotemedia_shm_schema::manifest::{Fault, Faults};
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
+use remotemedia_shm_schema::manifest::{Fault, Faults, MAX_NODES};
 use remotemedia_shm_schema::{AudioGeometry, NodeId};
 use remotemedia_worker::{Picture, PictureMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +19,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) struct Link {
     id: NodeId,
     number: u8,
+    on_failure: OnFailure,
     node: Box<dyn Running>,
 }
 
 impl Link {
-    pub(super) fn new(id: NodeId, number: u8, node: Box<dyn Running>) -> Self {
-        Self { id, number, node }
+    pub(super) fn new(of: &GraphNode, node: Box<dyn Running>) -> Self {
+        Self { id: of.id.clone(), number: of.number, on_failure: of.on_failure, node }
     }
 
     /// Lets the node work. One that panics has lost its state, not its parameters: it is made anew with those that are
@@ -45,7 +47,30 @@ impl Link {
                 ))),
             }
         });
-        done.map_err(|error| Failure { node: self.id.clone(), error })
+        done.map_err(|error| Failure { node: self.id.clone(), on_failure: self.on_failure, error })
+    }
+}
+
+/// Where a frame is on its way along the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The node with this number begins.
+    Enters(u8),
+    /// It is done.
+    Leaves(u8),
+    /// It failed, and the chain goes on without it, as its policy says.
+    Passes(&'a Failure),
+}
+
+/// Nodes that a frame passes by, by their places; a chain has no more than [`MAX_NODES`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Passed(u64);
+
+const _: () = assert!(MAX_NODES <= u64::BITS as usize);
+
+impl Passed {
+    fn has(self, place: usize) -> bool {
+        self.0 >> place & 1 == 1
     }
 }
 
@@ -69,6 +94,8 @@ impl std::fmt::Debug for Chain {
 pub struct Failure {
     /// Which.
     pub node: NodeId,
+    /// What becomes of the frame.
+    pub on_failure: OnFailure,
     /// Why.
     pub error: NodeError,
 }
@@ -118,28 +145,70 @@ impl Chain {
         }
     }
 
-    /// Passes a picture through all nodes into the loan, which has the same size. `stamp` is told each node's number when
-    /// it is done. Gives how many bytes were merely copied.
+    /// Passes a picture through all nodes into the loan, which has the same size. `told` hears each node's begin and end.
+    /// Gives how many bytes were merely copied.
+    ///
+    /// A node that fails and says `bypass` is left out: the picture goes along the chain once more without it.
     ///
     /// # Errors
-    /// When a node fails; the loan's content is then undefined.
+    /// When another node fails; the loan's content is then undefined.
     pub fn picture(
         &mut self,
         input: &Picture<'_>,
         loan: &mut PictureMut<'_>,
         moment: &Moment,
-        stamp: &mut dyn FnMut(u8),
+        told: &mut dyn FnMut(Step<'_>),
     ) -> Result<u64, Failure> {
-        let mut writes = self.writes();
+        let mut passed = Passed::default();
+        loop {
+            match self.pass_picture(passed, input, loan, moment, told) {
+                Err(failure) => passed = self.pass_by(passed, failure, told)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Without the node that failed, if that is what it wants.
+    fn pass_by(
+        &self,
+        passed: Passed,
+        failure: Failure,
+        told: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Passed, Failure> {
+        let place = self.links.iter().position(|link| link.id == failure.node);
+        match (failure.on_failure, place) {
+            (OnFailure::Bypass, Some(place)) if !passed.has(place) => {
+                told(Step::Passes(&failure));
+                Ok(Passed(passed.0 | 1 << place))
+            }
+            _ => Err(failure),
+        }
+    }
+
+    fn pass_picture(
+        &mut self,
+        passed: Passed,
+        input: &Picture<'_>,
+        loan: &mut PictureMut<'_>,
+        moment: &Moment,
+        told: &mut dyn FnMut(Step<'_>),
+    ) -> Result<u64, Failure> {
+        let mut writes = self.writes(passed);
         if writes == 0 {
-            self.links.iter().for_each(|l| stamp(l.number));
+            for link in &self.links {
+                told(Step::Leaves(link.number));
+            }
             return Ok(loan.copy_from(input) as u64);
         }
         // Only a second write needs it; until then it may stay empty.
         let mut scratch = if writes > 1 { self.scratch.picture(loan.geometry) } else { None };
         let mut at = At::Input;
         let mut copied = 0;
-        for link in &mut self.links {
+        for (place, link) in self.links.iter_mut().enumerate() {
+            if passed.has(place) {
+                continue;
+            }
+            told(Step::Enters(link.number));
             let way = link.node.way();
             match (way, at) {
                 (Way::HandsOn, _) => {}
@@ -162,7 +231,7 @@ impl Chain {
                     at = to;
                 }
             }
-            stamp(link.number);
+            told(Step::Leaves(link.number));
         }
         Ok(copied)
     }
@@ -176,10 +245,31 @@ impl Chain {
         geometry: AudioGeometry,
         input: &[f32],
         loan: &mut [f32],
-        stamp: &mut dyn FnMut(u8),
+        told: &mut dyn FnMut(Step<'_>),
+    ) -> Result<u64, Failure> {
+        let mut passed = Passed::default();
+        loop {
+            match self.pass_sound(passed, geometry, input, loan, told) {
+                Err(failure) => passed = self.pass_by(passed, failure, told)?,
+                done => return done,
+            }
+        }
+    }
+
+    fn pass_sound(
+        &mut self,
+        passed: Passed,
+        geometry: AudioGeometry,
+        input: &[f32],
+        loan: &mut [f32],
+        told: &mut dyn FnMut(Step<'_>),
     ) -> Result<u64, Failure> {
         let mut at = At::Input;
-        for link in &mut self.links {
+        for (place, link) in self.links.iter_mut().enumerate() {
+            if passed.has(place) {
+                continue;
+            }
+            told(Step::Enters(link.number));
             if link.node.way() != Way::HandsOn {
                 let sound = match at {
                     At::Input => Sound::across(geometry, input, loan),
@@ -191,7 +281,7 @@ impl Chain {
                     None => Err(NodeError::new("the block has another length than it says")),
                 })?;
             }
-            stamp(link.number);
+            told(Step::Leaves(link.number));
         }
         if at == At::Input {
             let length = loan.len().min(input.len());
@@ -204,10 +294,13 @@ impl Chain {
     }
 
     /// How many nodes will write a picture other than the one that they read.
-    fn writes(&self) -> usize {
+    fn writes(&self, passed: Passed) -> usize {
         let mut at_input = true;
         let mut writes = 0;
-        for link in &self.links {
+        for (place, link) in self.links.iter().enumerate() {
+            if passed.has(place) {
+                continue;
+            }
             match link.node.way() {
                 Way::HandsOn => {}
                 Way::Within if !at_input => {}

@@ -9,4 +9,4 @@ mod chain;
 mod scratch;
 
 pub use build::build;
-pub use chain::{Chain, Failure};
+pub use chain::{Chain, Failure, Step};

@@ -1,7 +1,7 @@
 //! Nodes behind one another.
 
 use crate::support::{
-    Image, chain, hear, id, mono, odd_layout, pass, through, try_chain, try_pass,
+    Image, chain, hear, id, left, mono, odd_layout, pass, through, try_chain, try_pass,
 };
 use remotemedia_pipeline_worker::node::{Moment, Node, NodeError, Way};
 use remotemedia_pipeline_worker::registry::Registry;
@@ -64,8 +64,9 @@ fn sound_is_read_by_the_first_node_and_copied_only_where_there_is_none() {
     let mut output = [0.0f32; 480];
     let mut through = |nodes: &[(&str, &str, &str)]| {
         stamps.clear();
-        let copied =
-            chain(nodes).sound(mono(480), &input, &mut output, &mut |n| stamps.push(n)).unwrap();
+        let copied = chain(nodes)
+            .sound(mono(480), &input, &mut output, &mut |step| left(step, &mut stamps))
+            .unwrap();
         (copied, output[0], stamps.clone())
     };
     assert_eq!(through(&[]), (1920, 0.5, vec![]));

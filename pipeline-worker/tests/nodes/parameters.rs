@@ -5,6 +5,7 @@ use remotemedia_pipeline_worker::registry::Registry;
 use remotemedia_shm_schema::control::Catalogue;
 use remotemedia_shm_schema::{VideoGeometry, manifest};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[test]
 fn a_parameter_out_of_range_is_refused_with_its_place_and_what_is_allowed() {
@@ -102,6 +103,7 @@ fn what_a_node_says_of_its_parameters_is_true_of_its_defaults() {
 fn the_router_refuses_from_the_catalogue_what_the_worker_would_refuse() {
     let registry = Registry::built_in();
     let catalogue = Catalogue { codecs: Vec::new(), nodes: registry.descriptions() };
+    let offered = manifest::Offered { built_in: &catalogue, workers: &BTreeMap::new() };
     let of = |kind: &str, params: &str| {
         let params: Value = serde_json::from_str(params).unwrap();
         json!({"pipeline": {"nodes": [{"id": "n", "type": kind, "params": params}]}})
@@ -116,7 +118,7 @@ fn the_router_refuses_from_the_catalogue_what_the_worker_would_refuse() {
         ("GausianBlur", "{}", false),
     ] {
         assert_eq!(registry.make(kind, params).is_ok(), good, "{kind} {params}");
-        assert_eq!(manifest::plan(&of(kind, params), &catalogue).is_ok(), good, "{kind} {params}");
+        assert_eq!(manifest::plan(&of(kind, params), offered).is_ok(), good, "{kind} {params}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! Pictures and sound to test with, and chains of nodes by name.
 
-use remotemedia_pipeline_worker::graph::{Chain, Failure, build};
+use remotemedia_pipeline_worker::graph::{Chain, Failure, Step, build};
 use remotemedia_pipeline_worker::node::Moment;
 use remotemedia_pipeline_worker::registry::Registry;
-use remotemedia_shm_schema::control::GraphNode;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::manifest::Faults;
 use remotemedia_shm_schema::{AudioGeometry, NodeId, VideoGeometry};
 use remotemedia_worker::{Picture, PictureMut};
@@ -28,6 +28,7 @@ pub(crate) fn try_chain(
             number,
             kind: (*kind).into(),
             params: (*params).into(),
+            on_failure: OnFailure::Hold,
         })
         .collect();
     build(registry, &nodes)
@@ -160,7 +161,7 @@ pub(crate) fn try_pass(
     let mut stamps = Vec::new();
     let mut loan = PictureMut::over(&mut image.payload, to).unwrap();
     let copied =
-        chain.picture(&input.picture(), &mut loan, &moment, &mut |number| stamps.push(number))?;
+        chain.picture(&input.picture(), &mut loan, &moment, &mut |step| left(step, &mut stamps))?;
     Ok(Done { image, copied, stamps })
 }
 
@@ -223,5 +224,12 @@ impl Noise {
     pub(crate) fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (self.0 >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+/// Takes down which nodes are done, in their order.
+pub(crate) fn left(step: Step<'_>, into: &mut Vec<u8>) {
+    if let Step::Leaves(number) = step {
+        into.push(number);
     }
 }

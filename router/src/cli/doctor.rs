@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let dir = args.runtime_dir.unwrap_or_else(runtime_dir);
     let existed = dir.exists();
     let mut checks = vec![shared_memory(Path::new("/dev/shm")), descriptors()];
-    checks.extend(Role::ALL.map(|role| worker(role, args.worker_dir.as_deref())));
+    checks.extend(Role::OWN.map(|role| worker(role, args.worker_dir.as_deref())));
     checks.extend(runtime(&dir));
     checks.push(landlock());
     if !existed {
@@ -141,10 +141,7 @@ fn descriptors() -> Check {
 }
 
 fn worker(role: Role, dir: Option<&Path>) -> Check {
-    let name = match role {
-        Role::Codec => "codec worker",
-        Role::Pipeline => "pipeline worker",
-    };
+    let name = if role == Role::Codec { "codec worker" } else { "pipeline worker" };
     match locate::find(role, dir) {
         Ok(path) => Check::new(name, Verdict::Ok, path.display().to_string(), ""),
         Err(error) => Check::new(name, Verdict::Failed, error.to_string(), ""),

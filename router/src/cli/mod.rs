@@ -3,14 +3,17 @@
 //! Exit codes: 0 done, 1 failed, 2 used wrongly. An error says what was wrong, where, and what to do. `remotemedia peer`
 //! is the probe's; the program puts it beside these.
 
+mod attach;
 mod channels;
 mod clean;
 mod client;
 mod doctor;
+mod operate;
 mod ps;
 mod serve;
 mod sessions;
 mod table;
+mod tap;
 mod target;
 
 use clap::Subcommand;
@@ -27,6 +30,14 @@ pub enum Command {
     Sessions(sessions::Args),
     /// Show the channels of a running router's sessions
     Channels(channels::Args),
+    /// Look at a channel's frames while they pass, without holding anybody up
+    Tap(tap::Args),
+    /// Run a program that attaches to a running router
+    Attach(attach::Args),
+    /// Take an attached node, source or tap out of a session
+    Detach(operate::Detach),
+    /// Put what failed in a session to work again
+    Restart(operate::Restart),
     /// Check that this machine can run a router
     Doctor(doctor::Args),
     /// Remove what routers left behind that ended without cleaning up
@@ -71,6 +82,10 @@ impl Command {
             Self::Ps(args) => waiting(ps::run(args)),
             Self::Sessions(args) => waiting(sessions::run(args)),
             Self::Channels(args) => waiting(channels::run(args)),
+            Self::Tap(args) => tap::run(args),
+            Self::Attach(args) => attach::run(&args),
+            Self::Detach(args) => operate::detach(args),
+            Self::Restart(args) => operate::restart(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Clean(args) => clean::run(args),
         };

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use remotemedia_worker::namespace::Runtime;
 use serde_json::Value;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// `--router` and `--json`.
@@ -45,6 +46,40 @@ impl Target {
             Some(dir) => only(Path::new(dir)),
             None => only(&runtime_dir()),
         }
+    }
+}
+
+impl Target {
+    /// The control socket of the router that is meant; it must run here, as this user.
+    pub(super) fn control_path(&self) -> Result<PathBuf, Failure> {
+        let dir = match &self.router {
+            Some(dir) if !dir.contains("://") => PathBuf::from(dir),
+            _ => runtime_dir(),
+        };
+        let router = self.find()?;
+        let known = |dir: &Path| -> anyhow::Result<Option<Record>> {
+            let all = registry::list(dir)?.into_iter().filter(|found| found.alive);
+            Ok(all.filter_map(|found| found.record).find(|record| record.url == router.url))
+        };
+        let record = match router.record {
+            Some(record) => Some(record),
+            None => known(&dir)?,
+        };
+        let Some(record) = record else {
+            return Err(Failure::Failed(anyhow!(
+                "{} is not a router of this user on this machine (looked in {}): its control socket is what is needed; name \
+                 its runtime folder with --router DIR",
+                router.url,
+                dir.display()
+            )));
+        };
+        Ok(dir.join(format!("router-{}.sock", record.pid)))
+    }
+
+    /// A connection to it.
+    pub(super) fn control(&self) -> anyhow::Result<UnixStream> {
+        let path = self.control_path()?;
+        UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))
     }
 }
 

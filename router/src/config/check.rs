@@ -2,7 +2,8 @@
 
 use super::fault::{Fault, Place};
 use super::file::Source;
-use super::{Ice, Settings, Turn, pipelines};
+use super::{Ice, Settings, Turn, pipelines, workers};
+use crate::workers::Sandbox;
 use remotemedia_shm_schema::Codec;
 use remotemedia_worker::namespace::Runtime;
 use std::collections::BTreeMap;
@@ -146,6 +147,17 @@ pub fn load(given: &Given) -> Result<Settings, Fault> {
         )));
     }
     let codecs = codecs(&layers)?;
+    if file.workers.len() > workers::MAX_WORKERS {
+        let most = workers::MAX_WORKERS;
+        let what = format!("{} workers; {most} are allowed", file.workers.len());
+        return Err(Fault { place: Place::File(source.folder().to_path_buf(), None), what });
+    }
+    let mut workers = BTreeMap::new();
+    for (name, raw) in &file.workers {
+        let place = source.place(name);
+        let worker = workers::check(name.get_ref(), raw, place, source.folder())?;
+        workers.insert(name.get_ref().clone(), worker);
+    }
     let log = layers
         .pick(("--log", given.log.clone()), None, file.log.as_ref())
         .unwrap_or_else(|| At { value: "info".into(), place: Place::BuiltIn });
@@ -201,6 +213,8 @@ pub fn load(given: &Given) -> Result<Settings, Fault> {
         )?,
         codecs,
         ice: ice(&layers, bind)?,
+        sandbox: sandbox(&layers)?,
+        workers,
         pipelines,
         default_pipeline,
         log: log.value,
@@ -417,6 +431,14 @@ fn codecs(layers: &Layers<'_>) -> Result<Vec<Codec>, Fault> {
         return Err(at.fault("codecs is empty: at least one of opus, vp8, vp9, h264 is needed"));
     }
     Ok(codecs)
+}
+
+fn sandbox(layers: &Layers<'_>) -> Result<Sandbox, Fault> {
+    let at = layers.file(layers.source.file.sandbox.as_ref(), Sandbox::Require.name().into());
+    let all = [Sandbox::Require, Sandbox::Try, Sandbox::Off];
+    all.into_iter().find(|mode| mode.name() == at.value).ok_or_else(|| {
+        at.fault(format!("sandbox = {:?}; allowed are \"require\", \"try\" and \"off\"", at.value))
+    })
 }
 
 type Pipelines = (BTreeMap<String, super::Pipeline>, String);

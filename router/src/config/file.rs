@@ -38,8 +38,42 @@ pub(super) struct File {
     pub(super) peer_id: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) ice: Ice,
+    pub(super) sandbox: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) pipelines: BTreeMap<Spanned<String>, Pipeline>,
+    #[serde(default)]
+    pub(super) workers: BTreeMap<Spanned<String>, Worker>,
+}
+
+/// `[workers.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Worker {
+    pub(super) command: PathBuf,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    #[serde(default = "session")]
+    pub(super) isolation: String,
+    #[serde(default)]
+    pub(super) sandbox: bool,
+    #[serde(default = "always")]
+    pub(super) restart: String,
+    #[serde(default = "one")]
+    pub(super) spares: usize,
+}
+
+fn session() -> String {
+    "session".into()
+}
+
+fn always() -> String {
+    "always".into()
+}
+
+fn one() -> usize {
+    1
 }
 
 /// `[ice]`.
@@ -70,6 +104,12 @@ pub(super) struct Node {
     pub(super) kind: String,
     #[serde(default)]
     pub(super) params: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) worker: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on_failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frame_limit_ms: Option<u32>,
 }
 
 /// An entry of `graph`.
@@ -110,6 +150,11 @@ impl Source {
             }
         }
         Ok(source)
+    }
+
+    /// The folder that relative paths in it are from.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// The place of a value.

@@ -8,12 +8,15 @@ mod check;
 mod fault;
 mod file;
 mod pipelines;
+mod workers;
 
 pub use check::{Given, load};
 pub use fault::{Fault, Place};
 pub use pipelines::Pipeline;
+pub use workers::Worker;
 
 use crate::signaling;
+use crate::workers::Sandbox;
 use remotemedia_shm_schema::Codec;
 use remotemedia_signaling::Limits;
 use remotemedia_signaling::host::Names;
@@ -68,6 +71,10 @@ pub struct Settings {
     pub codecs: Vec<Codec>,
     /// How paths between peers and router are found.
     pub ice: Ice,
+    /// How our own workers are locked.
+    pub sandbox: Sandbox,
+    /// The operator's own workers, by name.
+    pub workers: BTreeMap<String, Worker>,
     /// By name; the built-in ones are among them.
     pub pipelines: BTreeMap<String, Pipeline>,
     /// The one for sessions that name none; it is among them.

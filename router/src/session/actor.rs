@@ -1,22 +1,29 @@
 //! A session's one task: it takes commands, its peers' and workers' reports and its channels' wake-ups, asks the pure
 //! parts what follows, and does it. It never waits for a peer.
 
+mod attached;
 mod ending;
+mod losses;
 mod peers;
 mod telling;
 mod workers;
 
-use super::dance::Dance;
+use super::budget::Treasury;
+use super::dance::{Dance, Leases};
 use super::describe::Receipt;
 use super::life::{self, Cause, Life, Times};
 use super::member::{self, Report};
 use super::negotiate::{self, Outcome};
 use super::output::Outputs;
+use super::recovery::Recovery;
 use super::wakeup;
 use super::wiring::{Desired, Plan, Product, Source};
 use crate::signaling::HubHandle;
 use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
+pub use attached::Joiner;
+use attached::{Absent, Tap};
 use remotemedia_peer::{self as rtc, Candidate};
+use remotemedia_shm_schema::control::Operation;
 use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
 use remotemedia_signaling::Room;
 use remotemedia_signaling::message::RequestId;
@@ -95,6 +102,10 @@ pub enum Command {
     Describe(oneshot::Sender<Value>),
     /// End it, and tell what was freed.
     Close(Cause, oneshot::Sender<Receipt>),
+    /// A program wants to be part of it.
+    Attach(Joiner),
+    /// An operator wants something of it; the answer says whether it was done, or why not.
+    Operate(Operation, oneshot::Sender<Result<(), String>>),
 }
 
 /// A handle to a session; its task ends by itself.
@@ -115,6 +126,8 @@ pub struct Surroundings {
     pub pool: Pool,
     /// Where peers are told.
     pub hub: HubHandle,
+    /// Shared memory that there is for all sessions.
+    pub treasury: Treasury,
     /// Where its comings and goings are told.
     pub news: mpsc::UnboundedSender<News>,
 }
@@ -163,7 +176,15 @@ struct Actor {
     late: u32,
     /// Workers that were lost before their leases got here.
     lost_early: BTreeSet<WorkerId>,
-    leases: BTreeMap<Role, Lease>,
+    leases: Leases,
+    recovery: Recovery,
+    /// When each process was lost that is not known to be away yet.
+    lost_at: BTreeMap<Role, Instant>,
+    taps: BTreeMap<Role, Tap>,
+    /// Attached programs that go as soon as nothing is wired through them.
+    leaving: BTreeSet<Role>,
+    /// Attached ones that broke off, by their names.
+    away: BTreeMap<String, Absent>,
     generations: BTreeMap<Role, u32>,
     outputs: Outputs,
     members: BTreeMap<PeerId, Member>,
@@ -178,6 +199,8 @@ struct Actor {
     outcomes: mpsc::Sender<(PeerId, Outcome)>,
     closing: Vec<oneshot::Sender<Receipt>>,
     node_errors: BTreeMap<String, String>,
+    /// The last that was told of each node that ever was not running.
+    node_states: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -191,15 +214,19 @@ struct Keyframe {
 /// # Errors
 /// When its namespace cannot be made.
 pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow::Result<Handle> {
-    let (dance, wake) = Dance::new(&around.runtime, settings.plan.clone())?;
+    let budget = around.treasury.open();
+    budget.take(settings.plan.bytes_of_a_peer())?;
+    let (dance, wake) = Dance::new(&around.runtime, settings.plan.clone(), budget)?;
     let wake = wakeup::register(wake)?;
     let (commands, command_inbox) = mpsc::channel(QUEUE);
     let (worker_events, worker_inbox) = mpsc::channel(QUEUE);
     let (leased, lease_inbox) = mpsc::channel(8);
     let (reports, report_inbox) = mpsc::channel(QUEUE);
     let (outcomes, outcome_inbox) = mpsc::channel(QUEUE);
-    let all_nodes = settings.plan.video_nodes.iter().chain(&settings.plan.audio_nodes);
-    let nodes = all_nodes.map(|node| (node.number, node.id.clone())).collect();
+    let all_nodes = settings.plan.segments().flat_map(|segment| &segment.nodes);
+    let nodes: BTreeSet<(u8, NodeId)> =
+        all_nodes.map(|node| (node.number, node.id.clone())).collect();
+    let nodes = nodes.into_iter().collect();
     let now = Instant::now();
     let actor = Actor {
         id: id.clone(),
@@ -210,7 +237,12 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         refused: None,
         late: 0,
         lost_early: BTreeSet::new(),
-        leases: BTreeMap::new(),
+        leases: Leases::new(),
+        recovery: Recovery::default(),
+        lost_at: BTreeMap::new(),
+        taps: BTreeMap::new(),
+        leaving: BTreeSet::new(),
+        away: BTreeMap::new(),
         generations: BTreeMap::new(),
         outputs: Outputs::default(),
         members: BTreeMap::new(),
@@ -225,11 +257,12 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         outcomes,
         closing: Vec::new(),
         node_errors: BTreeMap::new(),
+        node_states: BTreeMap::new(),
         settings,
         around,
     };
-    for role in Role::ALL {
-        actor.lease(role);
+    for role in actor.settings.plan.roles() {
+        actor.lease(role, Duration::ZERO);
     }
     let inboxes = Inboxes {
         commands: command_inbox,
@@ -300,18 +333,22 @@ impl Actor {
     fn tick(&mut self) {
         let now = Instant::now();
         self.life.tick(now);
-        let leases: Vec<&Lease> = self.leases.values().collect();
-        if self.dance.tick(now, &leases) {
+        let late = self.dance.tick(now, &self.leases);
+        if !late.is_empty() {
             self.late += 1;
-            tracing::warn!(session = %self.id, late = self.late, "a change of wiring was not ready in time");
-            if self.late >= MAX_LATE {
-                self.refused = Some(self.desired.clone());
+            tracing::warn!(session = %self.id, times = self.late, ?late, "a change of wiring was not ready in time");
+            let attached = late.iter().all(|role| matches!(role, Role::Attached(_)));
+            if attached || self.late >= MAX_LATE {
+                self.unwilling(late, "it was not ready in time");
                 if self.dance.wiring().epoch() == 0 {
                     let why = "the workers were not ready in time";
                     self.live(life::Event::StartFailed(why.into()));
                 }
             }
         }
+        self.look_for_absence(now);
+        self.look_for_returns(now);
+        self.repeat_held(now);
         self.send_due_keyframes();
         // A wake-up that a dying encoder lost is made up for here.
         self.hand_on();

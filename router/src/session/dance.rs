@@ -1,17 +1,22 @@
 //! The dance of a wiring: create services, tell the workers, wait until all are ready, switch; or leave all as it was.
 
-use super::wiring::{Plan, Product, ROUTER_WAKE, Source, Step, Wiring};
+use super::budget::{Budget, NoRoom};
+use super::wiring::{Desired, Plan, Product, ROUTER_WAKE, Source, Step, Wiring};
 use crate::workers::{Lease, Role};
 use remotemedia_shm_schema::SessionId;
-use remotemedia_shm_schema::control::ToWorker;
+use remotemedia_shm_schema::control::{Change, ChannelSpec, ToWorker};
 use remotemedia_worker::namespace::{Host, Runtime};
 use remotemedia_worker::{Inlet, Outlet, Wake};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Without `Ready` from all within this the change is refused (DESIGN: 500 ms; a worker that just started opens its
 /// namespace in it as well, on a machine that may be busy: chosen larger).
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same where an operator's worker begins a task: it may load a model (DESIGN: the start limit).
+const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where a program that somebody attached by hand begins one: the call's other changes wait for it (chosen).
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Services that nobody needs are held for so long after a switch: until every worker has let go of them.
 const FORGET_AFTER: Duration = Duration::from_secs(1);
 
@@ -20,7 +25,11 @@ struct Pending {
     next: Wiring,
     waiting: BTreeSet<Role>,
     since: Instant,
+    timeout: Duration,
 }
+
+/// The session's processes, by what they do in it.
+pub(super) type Leases = BTreeMap<Role, Lease>;
 
 /// Ports that a switch gave to the router.
 #[derive(Default)]
@@ -41,7 +50,11 @@ pub(super) struct Dance {
     host: Host,
     wiring: Wiring,
     pending: Option<Pending>,
-    replaced: BTreeSet<Role>,
+    /// Roles whose process died since the wiring in force: what it had open is not used again.
+    dead: BTreeSet<Role>,
+    budget: Budget,
+    /// What its peers come to, wired or not.
+    floor: u64,
     retired: Vec<(Instant, Vec<String>)>,
     refusals: u32,
 }
@@ -51,7 +64,11 @@ impl Dance {
     ///
     /// # Errors
     /// When the namespace cannot be made.
-    pub(super) fn new(runtime: &Runtime, plan: Plan) -> anyhow::Result<(Self, Wake)> {
+    pub(super) fn new(
+        runtime: &Runtime,
+        plan: Plan,
+        budget: Budget,
+    ) -> anyhow::Result<(Self, Wake)> {
         let mut host = Host::create(runtime)?;
         host.create_wake(ROUTER_WAKE)?;
         let wake = host.attachment().wake(ROUTER_WAKE)?;
@@ -60,7 +77,9 @@ impl Dance {
             host,
             wiring: Wiring::new(plan),
             pending: None,
-            replaced: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            budget,
+            floor: 0,
             retired: Vec::new(),
             refusals: 0,
         };
@@ -92,8 +111,7 @@ impl Dance {
     }
 
     /// A worker was given to this session: first, or in place of one that died.
-    pub(super) fn assign(&mut self, lease: &Lease) {
-        self.replaced.insert(lease.role);
+    pub(super) fn assign(&self, lease: &Lease) {
         lease.send(ToWorker::Assign {
             session: self.session.clone(),
             namespace: self.host.namespace().clone(),
@@ -101,45 +119,59 @@ impl Dance {
     }
 
     /// A worker died: what was prepared with it is void.
-    pub(super) fn lost(&mut self, survivors: &[&Lease]) {
+    pub(super) fn lost(&mut self, role: Role, survivors: &Leases) {
+        self.dead.insert(role);
         self.abandon(survivors);
     }
 
-    /// Goes on towards what is wanted, if nothing is under way and both workers are there.
+    /// Whether the process of this role that the wiring in force counts on is dead.
+    #[must_use]
+    pub(super) fn dead(&self, role: Role) -> bool {
+        self.dead.contains(&role)
+    }
+
+    /// Goes on towards what is wanted, if nothing is under way and all processes that it takes are there.
     ///
     /// # Errors
     /// When a service or a port cannot be made; the old wiring stays.
     pub(super) fn advance(
         &mut self,
-        desired: &super::wiring::Desired,
-        leases: &[&Lease],
+        desired: &Desired,
+        leases: &Leases,
         now: Instant,
     ) -> anyhow::Result<Option<Ports>> {
-        if self.pending.is_some() || leases.len() < Role::ALL.len() {
+        if self.pending.is_some() {
             return Ok(None);
         }
-        let Some((step, next)) = self.wiring.plan(desired, &self.replaced) else {
-            self.replaced.clear();
+        let Some((step, next)) = self.wiring.plan(desired, &self.dead) else {
+            self.dead.clear();
             return Ok(None);
         };
-        if let Err(error) = self.create(&step) {
+        if !step.changes.keys().all(|role| leases.contains_key(role)) {
+            return Ok(None);
+        }
+        if let Err(error) = self.create(&step, &next) {
             self.wiring.called_off(&next);
             self.forget(step_services(&step));
             return Err(error);
         }
-        let mut waiting = BTreeSet::new();
-        for lease in leases {
-            let changes = step.changes(lease.role);
-            if !changes.is_empty() {
-                waiting.insert(lease.role);
-                lease.send(ToWorker::Prepare {
-                    session: self.session.clone(),
-                    epoch: step.epoch,
-                    changes: changes.to_vec(),
-                });
-            }
+        let mut timeout = READY_TIMEOUT;
+        for (role, changes) in &step.changes {
+            let Some(lease) = leases.get(role) else { continue };
+            lease.send(ToWorker::Prepare {
+                session: self.session.clone(),
+                epoch: step.epoch,
+                changes: changes.clone(),
+            });
+            let begins = changes.iter().any(|change| matches!(change, Change::Add(_)));
+            timeout = timeout.max(match role {
+                Role::Custom(_) if begins => MODEL_TIMEOUT,
+                Role::Attached(_) if begins => ATTACH_TIMEOUT,
+                _ => READY_TIMEOUT,
+            });
         }
-        self.pending = Some(Pending { step, next, waiting, since: now });
+        let waiting = step.changes.keys().copied().collect();
+        self.pending = Some(Pending { step, next, waiting, since: now, timeout });
         self.switch_if_ready(leases, now)
     }
 
@@ -151,7 +183,7 @@ impl Dance {
         &mut self,
         role: Role,
         epoch: u32,
-        leases: &[&Lease],
+        leases: &Leases,
         now: Instant,
     ) -> anyhow::Result<Option<Ports>> {
         match &mut self.pending {
@@ -164,7 +196,7 @@ impl Dance {
     }
 
     /// A worker cannot do it. Returns whether that concerned what is under way.
-    pub(super) fn refused(&mut self, epoch: u32, leases: &[&Lease]) -> bool {
+    pub(super) fn refused(&mut self, epoch: u32, leases: &Leases) -> bool {
         let concerned = self.pending.as_ref().is_some_and(|p| p.step.epoch == epoch);
         if concerned {
             self.abandon(leases);
@@ -172,8 +204,8 @@ impl Dance {
         concerned
     }
 
-    /// Looks at the clock; returns whether a change was refused because nobody got ready in time.
-    pub(super) fn tick(&mut self, now: Instant, leases: &[&Lease]) -> bool {
+    /// Looks at the clock; returns who did not get ready in time, for which the change under way was given up.
+    pub(super) fn tick(&mut self, now: Instant, leases: &Leases) -> BTreeSet<Role> {
         let mut due = Vec::new();
         self.retired.retain_mut(|(since, services)| {
             let over = now.saturating_duration_since(*since) >= FORGET_AFTER;
@@ -183,17 +215,18 @@ impl Dance {
             !over
         });
         self.forget(due);
-        let late = self
-            .pending
-            .as_ref()
-            .is_some_and(|p| now.saturating_duration_since(p.since) >= READY_TIMEOUT);
-        if late {
+        let over = |p: &&Pending| now.saturating_duration_since(p.since) >= p.timeout;
+        let late = self.pending.as_ref().filter(over).map(|p| p.waiting.clone());
+        if late.is_some() {
             self.abandon(leases);
         }
-        late
+        late.unwrap_or_default()
     }
 
-    fn create(&mut self, step: &Step) -> anyhow::Result<()> {
+    fn create(&mut self, step: &Step, next: &Wiring) -> anyhow::Result<()> {
+        // What stands beside the new wiring until the switch, and what dead processes left, counts as well.
+        let held = self.wiring.channels().chain(&step.channels);
+        self.budget.take(bytes_of(held).max(bytes_of(next.channels())).max(self.floor))?;
         for wake in &step.wakes {
             self.host.create_wake(wake)?;
         }
@@ -203,11 +236,7 @@ impl Dance {
         Ok(())
     }
 
-    fn switch_if_ready(
-        &mut self,
-        leases: &[&Lease],
-        now: Instant,
-    ) -> anyhow::Result<Option<Ports>> {
+    fn switch_if_ready(&mut self, leases: &Leases, now: Instant) -> anyhow::Result<Option<Ports>> {
         let Some(pending) = self.pending.take_if(|p| p.waiting.is_empty()) else {
             return Ok(None);
         };
@@ -219,11 +248,11 @@ impl Dance {
                 return Err(error);
             }
         };
-        for lease in leases.iter().filter(|lease| !step.changes(lease.role).is_empty()) {
+        for lease in step.changes.keys().filter_map(|role| leases.get(role)) {
             lease.send(ToWorker::Switch { session: self.session.clone(), epoch: step.epoch });
         }
         self.wiring = next;
-        self.replaced.clear();
+        self.dead.clear();
         self.retired.push((now, step.forget));
         Ok(Some(ports))
     }
@@ -244,16 +273,16 @@ impl Dance {
         Ok(ports)
     }
 
-    fn abandon(&mut self, leases: &[&Lease]) {
+    fn abandon(&mut self, leases: &Leases) {
         if let Some(pending) = self.pending.take() {
             self.call_off(&pending.step, &pending.next, leases);
         }
     }
 
-    fn call_off(&mut self, step: &Step, plan: &Wiring, leases: &[&Lease]) {
+    fn call_off(&mut self, step: &Step, plan: &Wiring, leases: &Leases) {
         self.refusals += 1;
         self.wiring.called_off(plan);
-        for lease in leases.iter().filter(|lease| !step.changes(lease.role).is_empty()) {
+        for lease in step.changes.keys().filter_map(|role| leases.get(role)) {
             lease.send(ToWorker::Abandon { session: self.session.clone(), epoch: step.epoch });
         }
         self.forget(step_services(step));
@@ -265,11 +294,26 @@ impl Dance {
         }
     }
 
-    /// Shared memory that the wiring's channels may take at most.
+    /// Shared memory that the session may take.
     #[must_use]
-    pub(super) fn bytes(&self) -> u64 {
-        self.wiring.channels().map(remotemedia_worker::namespace::bytes_of).sum()
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
+
+    /// Makes sure that there is room for so many peers.
+    ///
+    /// # Errors
+    /// When there is not.
+    pub(super) fn make_room(&mut self, peers: usize) -> Result<(), NoRoom> {
+        let floor = self.wiring.bytes_of_a_peer().saturating_mul(peers as u64);
+        self.budget.take(floor.max(bytes_of(self.wiring.channels())))?;
+        self.floor = floor;
+        Ok(())
+    }
+}
+
+fn bytes_of<'a>(channels: impl IntoIterator<Item = &'a ChannelSpec>) -> u64 {
+    channels.into_iter().map(remotemedia_worker::namespace::bytes_of).sum()
 }
 
 fn step_services(step: &Step) -> Vec<String> {

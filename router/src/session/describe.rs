@@ -1,14 +1,15 @@
 //! What tables, pages and receipts show of a session.
 
+use super::budget::NoRoom;
 use super::dance::Dance;
 use super::member::{self, Snapshot};
 use super::stages::Percentiles;
-use super::wiring::{Kind, Plan, Product, TaskKey};
+use super::wiring::{Product, TaskKey};
 use crate::workers::{Pool, WorkerView};
 use remotemedia_peer::PeerError;
 use remotemedia_shm_schema::contract::DropReason;
-use remotemedia_shm_schema::control::{Catalogue, ChannelSpec, Counters, TaskId};
-use remotemedia_shm_schema::{NodeId, PeerId, SessionId};
+use remotemedia_shm_schema::control::{ChannelSpec, Counters, TaskId};
+use remotemedia_shm_schema::{Media, NodeId, PeerId, SessionId};
 use remotemedia_signaling::message::{Code, Error};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -56,7 +57,12 @@ pub struct SharedMemory {
 impl SharedMemory {
     pub(super) fn of(dance: &Dance) -> Self {
         let objects = dance.host().objects().unwrap_or_default();
-        Self { objects: objects.count as u64, used: objects.bytes, reserved: dance.bytes() }
+        dance.budget().used(objects);
+        Self {
+            objects: objects.count as u64,
+            used: objects.bytes,
+            reserved: dance.budget().reserved(),
+        }
     }
 }
 
@@ -71,6 +77,19 @@ pub struct Worker {
     pub pid: u32,
     /// Counts those that stood in for one another, from 1.
     pub generation: u32,
+}
+
+/// A program that somebody attached.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Attached {
+    /// What it calls itself, with its number.
+    pub(super) name: String,
+    /// Its process.
+    pub(super) pid: u32,
+    /// `tap`, `insert` or `source`.
+    pub(super) what: &'static str,
+    /// The channel that is tapped, the node's id, or the source's name.
+    pub(super) of: String,
 }
 
 /// A peer of the session.
@@ -95,6 +114,8 @@ pub(super) struct Picture {
     pub(super) bitrates: BTreeMap<String, u32>,
     pub(super) workers: Vec<Worker>,
     pub(super) node_errors: BTreeMap<String, String>,
+    pub(super) node_states: BTreeMap<String, String>,
+    pub(super) attached: Vec<Attached>,
     pub(super) members: Vec<Member>,
     pub(super) nodes: Arc<[(u8, NodeId)]>,
     pub(super) pool: Pool,
@@ -105,7 +126,8 @@ pub(super) struct Picture {
 pub fn task(key: &TaskKey) -> String {
     match key {
         TaskKey::Decode(s) => format!("decode {} of {}", s.kind.name(), s.peer),
-        TaskKey::Graph(s) => format!("nodes on {} of {}", s.kind.name(), s.peer),
+        TaskKey::Make(s) => format!("make {} of {}", s.kind.name(), s.peer),
+        TaskKey::Graph(s, node) => format!("nodes to {node} on {} of {}", s.kind.name(), s.peer),
         TaskKey::Encode(p) => format!("encode {} of {}", p.codec, p.source.peer),
     }
 }
@@ -156,11 +178,17 @@ impl Picture {
             "shared_memory": self.shared_memory,
             "workers": self.workers,
             "node_errors": self.node_errors,
-            "nodes": self.nodes.iter().map(|(number, id)| json!({"number": number, "id": id})).collect::<Vec<_>>(),
+            "node_states": self.node_states,
+            "attached": self.attached,
+            "nodes": self.nodes.iter().map(|(number, id)| json!({
+                "number": number, "id": id,
+                "state": self.node_states.get(id.as_str()).map_or("running", String::as_str),
+                "error": self.node_errors.get(id.as_str()),
+            })).collect::<Vec<_>>(),
             "members": members,
             "stages": {
-                "video": stages(&snapshots, Kind::Video, None),
-                "audio": stages(&snapshots, Kind::Audio, None),
+                "video": stages(&snapshots, Media::Video, None),
+                "audio": stages(&snapshots, Media::Audio, None),
             },
             "channels": self.channels.iter().map(|c| json!({
                 "index": c.index, "name": c.name, "generation": c.generation, "epoch": c.epoch,
@@ -192,14 +220,15 @@ impl Picture {
                 "session_id": self.session,
                 "pipeline": self.pipeline,
                 "state": self.state,
-                "video": stages(&snapshots, Kind::Video, own),
-                "audio": stages(&snapshots, Kind::Audio, own),
+                "video": stages(&snapshots, Media::Video, own),
+                "audio": stages(&snapshots, Media::Audio, own),
                 "output": output,
                 "workers": self.workers.iter().map(|w| json!({
                     "name": w.name, "role": w.role, "pid": w.pid, "generation": w.generation,
                     "state": "leased",
                 })).collect::<Vec<_>>(),
                 "node_errors": self.node_errors,
+                "node_states": self.node_states,
                 "dropped": dropped,
             });
             let text: Arc<str> = event.to_string().into();
@@ -256,7 +285,7 @@ fn by_reason(dropped: &[u64; DropReason::ALL.len()]) -> BTreeMap<&'static str, u
 /// The stages of the first stream of this kind that somebody (or this peer) views.
 fn stages(
     snapshots: &[(PeerId, bool, bool, Snapshot)],
-    kind: Kind,
+    kind: Media,
     viewer: Option<&PeerId>,
 ) -> BTreeMap<String, Percentiles> {
     snapshots
@@ -268,42 +297,25 @@ fn stages(
         .unwrap_or_default()
 }
 
-/// Whether every node of the plan is one that the worker runs, on the right kind of media.
-///
-/// # Errors
-/// Names the node and what there is instead.
-pub(super) fn check_nodes(plan: &Plan, catalogue: &Catalogue) -> Result<(), String> {
-    let chains = [(&plan.video_nodes, Kind::Video), (&plan.audio_nodes, Kind::Audio)];
-    for (chain, kind) in chains {
-        for node in chain {
-            let Some(offered) = catalogue.nodes.iter().find(|n| n.kind == node.kind) else {
-                let known: Vec<&str> = catalogue.nodes.iter().map(|n| n.kind.as_str()).collect();
-                return Err(format!(
-                    "node `{}` has the unknown type `{}`; there are: {}",
-                    node.id,
-                    node.kind,
-                    known.join(", ")
-                ));
-            };
-            let fits = match kind {
-                Kind::Video => offered.video,
-                Kind::Audio => offered.audio,
-            };
-            if !fits {
-                return Err(format!(
-                    "node `{}` of type `{}` does not take {}",
-                    node.id,
-                    node.kind,
-                    kind.name()
-                ));
-            }
-        }
+/// A refused offer's error on the wire.
+pub(super) fn error(error: &anyhow::Error) -> Error {
+    if let Some(error) = error.downcast_ref::<PeerError>() {
+        return peer_error(error);
     }
-    Ok(())
+    match error.downcast_ref() {
+        Some(no_room) => self::no_room(no_room),
+        None => Error::internal(&format!("{error:#}")),
+    }
 }
 
-/// A refused offer's error on the wire.
-pub(super) fn error(error: &PeerError) -> Error {
+/// The shared memory that a session or a peer would take is not there.
+pub fn no_room(error: &NoRoom) -> Error {
+    let data = json!({ "what": "shared memory", "limit": error.free, "in_use": error.needed });
+    Error::new(Code::NoCapacity, error.to_string(), data)
+}
+
+/// What a connection made of an offer.
+pub(super) fn peer_error(error: &PeerError) -> Error {
     let text = error.to_string();
     match error {
         PeerError::Sdp { reason, line } => {

@@ -1,13 +1,12 @@
 //! One viewer's stream of one product: packets of shared batches with this viewer's numbers, video paced, sound at once.
 
 use super::stages::{Percentiles, Stages};
-use super::wiring::Kind;
 use bytes::Bytes;
 use remotemedia_peer::{OutPacket, Sender};
 use remotemedia_rtp::egress::{Start, Stream};
 use remotemedia_rtp::pace::{self, Pacer};
 use remotemedia_rtp::rate::{Estimator, LossRate, Report};
-use remotemedia_shm_schema::{Codec, NodeId, Stage, Stamp, Stamps};
+use remotemedia_shm_schema::{Codec, Media, NodeId, Stage, Stamp, Stamps};
 use remotemedia_worker::monotonic_ns;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,7 +69,25 @@ pub(super) struct Egress {
     counters: Counters,
     awaits_keyframe: bool,
     last_number: Option<u64>,
+    hush: Hush,
 }
+
+/// Silence that is sent while no sound comes that should.
+#[derive(Debug, Default)]
+struct Hush {
+    /// Media time behind the last packet, whoever made it; none before the first.
+    until_ns: Option<u64>,
+    /// When the next packet of silence is due; none while sound comes.
+    due_ns: Option<u64>,
+}
+
+/// A packet of silence: 20 ms, one channel, CELT, full band (RFC 6716, sections 3.1 and 4.3: the second and third byte are a
+/// frame whose energy is nothing).
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// What it lasts.
+const SILENCE_NS: u64 = 20_000_000;
+/// Sound that is late by so much is away (chosen: a packet and the jitter of a busy machine).
+const AWAY_NS: u64 = 40_000_000;
 
 impl Egress {
     /// A stream to `sender`; `bitrate` is the configured one.
@@ -87,6 +104,14 @@ impl Egress {
             counters: Counters::default(),
             awaits_keyframe: video,
             last_number: None,
+            hush: Hush::default(),
+        }
+    }
+
+    /// Sound does not come for now; silence takes its place on the frame clock until it does.
+    pub(super) fn hush(&mut self) {
+        if self.pacer.is_none() && self.hush.until_ns.is_some() && self.hush.due_ns.is_none() {
+            self.hush.due_ns = Some(monotonic_ns() + AWAY_NS);
         }
     }
 
@@ -99,8 +124,8 @@ impl Egress {
 
     /// Sound or picture.
     #[must_use]
-    pub(super) fn kind(&self) -> Kind {
-        Kind::of(self.codec)
+    pub(super) fn kind(&self) -> Media {
+        Media::of(self.codec)
     }
 
     /// Its codec.
@@ -152,14 +177,14 @@ impl Egress {
     /// When to call [`Self::pump`] at the latest.
     #[must_use]
     pub(super) fn wake_at(&self) -> Option<u64> {
-        self.pacer.as_ref().and_then(Pacer::wake_at)
+        self.pacer.as_ref().and_then(Pacer::wake_at).or(self.hush.due_ns)
     }
 
     /// Takes a frame. Returns whether a keyframe is needed to go on.
     pub(super) async fn push(&mut self, batch: &Arc<Batch>) -> bool {
         let missed = self.last_number.is_some_and(|last| batch.number != last.wrapping_add(1));
         self.last_number = Some(batch.number);
-        let broken = missed && self.kind() == Kind::Video;
+        let broken = missed && self.kind() == Media::Video;
         if self.awaits_keyframe || broken {
             self.awaits_keyframe = true;
             if !batch.keyframe {
@@ -168,6 +193,8 @@ impl Egress {
             }
             self.awaits_keyframe = false;
         }
+        self.hush.due_ns = None;
+        self.hush.until_ns = Some(batch.media_time_ns.saturating_add(batch.duration_ns));
         let timestamp = self.stream.begin(batch.media_time_ns, batch.duration_ns);
         let now = monotonic_ns();
         let count = batch.packets.len();
@@ -192,12 +219,27 @@ impl Egress {
 
     /// A period of sound that is not sent.
     pub(super) fn silence(&mut self, media_time_ns: u64, duration_ns: u64) {
+        self.hush.due_ns = None;
+        self.hush.until_ns = Some(media_time_ns.saturating_add(duration_ns));
         self.stream.silence(media_time_ns, duration_ns);
     }
 
     /// Sends what is due. Returns whether a keyframe is needed to go on: what waited had grown too old.
     pub(super) async fn pump(&mut self, now: u64) -> bool {
         let mut needed = false;
+        while let (Some(due), Some(at)) = (self.hush.due_ns, self.hush.until_ns) {
+            if now < due {
+                break;
+            }
+            let timestamp = self.stream.begin(at, SILENCE_NS);
+            self.hush.until_ns = Some(at.saturating_add(SILENCE_NS));
+            // A task that was stopped for long does not make up for it packet by packet.
+            let next = due.saturating_add(SILENCE_NS);
+            self.hush.due_ns = Some(if now.saturating_sub(next) > AWAY_NS { now } else { next });
+            let payload = Bytes::from_static(&SILENCE);
+            let media_time_ns = at;
+            self.send(Queued { timestamp, last: true, media_time_ns, payload, stamps: None }).await;
+        }
         while let Some(output) = self.pacer.as_mut().and_then(|pacer| pacer.poll(now)) {
             match output {
                 pace::Output::Send(queued) => self.send(queued).await,

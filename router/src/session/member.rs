@@ -7,10 +7,10 @@
 use super::egress::{self, Batch, Egress};
 use super::ingress::{self, Ingress};
 use super::stages::Percentiles;
-use super::wiring::{Kind, Source};
+use super::wiring::Source;
 use remotemedia_peer::{Candidate, Connection, DataId, Event, ReceiverId, State};
 use remotemedia_rtp::clock;
-use remotemedia_shm_schema::{Codec, NodeId, PeerId};
+use remotemedia_shm_schema::{Codec, Media, NodeId, PeerId};
 use remotemedia_worker::{Outlet, monotonic_ns};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,17 +28,21 @@ const MAX_DATA_CHANNELS: usize = 16;
 
 /// What the session asks of it.
 pub(super) enum Command {
-    /// A track is wired (or, without outlet, is not any more).
+    /// A track is wired.
     Write {
         /// Which.
-        kind: Kind,
+        kind: Media,
         /// What it carries.
         codec: Codec,
         /// The router's number of it.
         source: u64,
         /// Where its units go.
-        outlet: Option<Box<Outlet>>,
+        outlet: Box<Outlet>,
     },
+    /// A track is not wired any more: its units are dropped.
+    Unwrite(Media),
+    /// Sound of this source does not come for now: silence takes its place until it does.
+    Hush(Source),
     /// Send this from now on.
     View(Source, Box<Egress>),
     /// And not any more.
@@ -59,7 +63,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) enum Report {
     /// A track's first packet came.
-    Track(Kind, Codec),
+    Track(Media, Codec),
     /// A viewer lost its picture.
     KeyframeWanted(Source),
     /// A viewer allows this rate.
@@ -166,8 +170,8 @@ struct Member {
     peer: PeerId,
     connection: Connection,
     reports: mpsc::Sender<(PeerId, Report)>,
-    tracks: BTreeMap<Kind, Ingress>,
-    receivers: HashMap<ReceiverId, Kind>,
+    tracks: BTreeMap<Media, Ingress>,
+    receivers: HashMap<ReceiverId, Media>,
     views: BTreeMap<Source, Egress>,
     data: HashMap<DataId, String>,
     reported_ns: u64,
@@ -216,7 +220,17 @@ impl Member {
                         }
                     })
                     .or_insert_with(|| Ingress::new(codec, source));
-                track.connect(outlet.map(|outlet| *outlet));
+                track.connect(Some(*outlet));
+            }
+            Command::Unwrite(kind) => {
+                if let Some(track) = self.tracks.get_mut(&kind) {
+                    track.connect(None);
+                }
+            }
+            Command::Hush(source) => {
+                if let Some(view) = self.views.get_mut(&source) {
+                    view.hush();
+                }
             }
             Command::View(source, mut egress) => {
                 egress.go_on();
@@ -240,7 +254,7 @@ impl Member {
                 }
             }
             Command::Keyframe => {
-                if let Some(track) = self.tracks.get_mut(&Kind::Video) {
+                if let Some(track) = self.tracks.get_mut(&Media::Video) {
                     track.want_keyframe();
                 }
             }
@@ -276,7 +290,7 @@ impl Member {
                 }
             }
             Event::Track { receiver, codec, .. } => {
-                let kind = Kind::of(codec);
+                let kind = Media::of(codec);
                 self.receivers.insert(receiver, kind);
                 let known = self.tracks.get(&kind).is_some_and(|track| track.codec() == codec);
                 if !known {
@@ -307,7 +321,7 @@ impl Member {
                 let now = monotonic_ns();
                 let round_trip =
                     round_trip.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
-                if let (Some(ns), Some(track)) = (round_trip, self.tracks.get_mut(&Kind::Video)) {
+                if let (Some(ns), Some(track)) = (round_trip, self.tracks.get_mut(&Media::Video)) {
                     track.set_round_trip(ns);
                 }
                 let view = self.views.iter_mut().find(|(_, view)| view.sender().id() == sender);
@@ -352,7 +366,7 @@ impl Member {
 
     /// Asks the peer for a keyframe where one of its tracks needs it, coalesced.
     async fn ask_keyframe(&mut self) {
-        if let Some(track) = self.tracks.get_mut(&Kind::Video) {
+        if let Some(track) = self.tracks.get_mut(&Media::Video) {
             self.keyframe_due |= track.take_keyframe_request();
         }
         let now = monotonic_ns();
@@ -360,7 +374,7 @@ impl Member {
             return;
         }
         let receiver =
-            self.receivers.iter().find(|(_, kind)| **kind == Kind::Video).map(|(id, _)| *id);
+            self.receivers.iter().find(|(_, kind)| **kind == Media::Video).map(|(id, _)| *id);
         // Before its first packet a sender cannot be asked; its first frame is a keyframe anyway.
         if let Some(receiver) = receiver {
             self.keyframe_due = false;

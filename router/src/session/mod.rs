@@ -6,6 +6,8 @@
 //! | [`wiring`] | pure: its channels and tasks, step by step |
 //! | [`sdp`] | pure: what an answer agreed to |
 //! | [`actor`] | its one task: takes commands, reports, wake-ups; owns everything below |
+//! | [`recovery`] | pure: what follows from the deaths of its processes |
+//! | [`budget`] | shared memory that it may take |
 //! | [`dance`] | prepare → ready → switch with the workers |
 //! | [`output`] | what encoders made, as packets, to the members that view it |
 //! | [`member`] | a peer's media task: [`ingress`] and [`egress`] |
@@ -15,6 +17,7 @@
 //! | [`describe`] | what tables, pages and receipts show of it |
 
 pub mod actor;
+pub mod budget;
 mod dance;
 pub mod describe;
 mod egress;
@@ -23,10 +26,11 @@ pub mod life;
 mod member;
 mod negotiate;
 mod output;
+pub mod recovery;
 pub mod sdp;
 pub mod stages;
 mod wakeup;
 pub mod wiring;
 
-pub use actor::{Command, Handle, Settings, spawn};
+pub use actor::{Command, Handle, Joiner, Settings, spawn};
 pub use describe::Receipt;

@@ -5,9 +5,9 @@
 //! again afterwards.
 
 use super::sdp;
-use super::wiring::{Kind, Source};
+use super::wiring::Source;
 use remotemedia_peer::{self as rtc, Candidate, Connection, PeerError, Sender, SenderSpec};
-use remotemedia_shm_schema::{Codec, PeerId};
+use remotemedia_shm_schema::{Codec, Media, PeerId};
 use remotemedia_signaling::message::RequestId;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -217,12 +217,15 @@ impl Negotiation {
 
     /// Offers what is wanted and not there yet, and takes back what is not wanted any more.
     async fn offer_if_needed(&mut self) {
-        if self.mode == Return::Mirror || self.offering.is_some() || !self.answered_once {
+        if self.offering.is_some() || !self.answered_once {
             return;
         }
         let mut changed = std::mem::take(&mut self.owed);
         let gone: Vec<Source> =
             self.senders.keys().filter(|s| !self.wanted.contains(s)).cloned().collect();
+        // Its own, in the sections that it offered, goes with these.
+        let own = |source: &Source| self.mode == Return::Mirror && source.peer == self.peer;
+        let gone: Vec<Source> = gone.into_iter().filter(|source| !own(source)).collect();
         for source in gone {
             if let Some(sender) = self.senders.remove(&source) {
                 let _ = self.connection.remove_sender(&sender).await;
@@ -269,8 +272,8 @@ impl Negotiation {
 
 fn spec(source: &Source) -> SenderSpec {
     let kind = match source.kind {
-        Kind::Audio => rtc::Kind::Audio,
-        Kind::Video => rtc::Kind::Video,
+        Media::Audio => rtc::Kind::Audio,
+        Media::Video => rtc::Kind::Video,
     };
     // The stream's id tells the page whose media it is.
     SenderSpec {

@@ -3,14 +3,13 @@
 //! A sender may use any of the agreed codecs and takes the first one by custom, so the first is wired before its first
 //! packet is there; what comes then decides.
 
-use super::wiring::Kind;
-use remotemedia_shm_schema::Codec;
+use remotemedia_shm_schema::{Codec, Media};
 
 /// One agreed section of audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
     /// Sound or picture.
-    pub kind: Kind,
+    pub kind: Media,
     /// The first codec in it.
     pub codec: Codec,
     /// Whether the answerer (this router) receives in it.
@@ -19,13 +18,13 @@ pub struct Section {
 
 /// Which kinds of media an offer has sections for; sections with port 0 are not there.
 #[must_use]
-pub fn kinds(offer: &str) -> Vec<Kind> {
+pub fn kinds(offer: &str) -> Vec<Media> {
     let mut kinds = Vec::new();
     for line in offer.lines() {
         let kind = match line.strip_prefix("m=").map(|rest| rest.split(' ')) {
             Some(mut words) => match (words.next(), words.next()) {
-                (Some("audio"), Some(port)) if port != "0" => Kind::Audio,
-                (Some("video"), Some(port)) if port != "0" => Kind::Video,
+                (Some("audio"), Some(port)) if port != "0" => Media::Audio,
+                (Some("video"), Some(port)) if port != "0" => Media::Video,
                 _ => continue,
             },
             None => continue,
@@ -41,7 +40,7 @@ pub fn kinds(offer: &str) -> Vec<Kind> {
 #[must_use]
 pub fn sections(answer: &str) -> Vec<Section> {
     let mut all = Vec::new();
-    let mut current: Option<(Kind, Vec<&str>, Vec<&str>)> = None;
+    let mut current: Option<(Media, Vec<&str>, Vec<&str>)> = None;
     for line in answer.lines().map(str::trim_end).chain(["m=end 0"]) {
         if let Some(media) = line.strip_prefix("m=") {
             if let Some((kind, payloads, lines)) = current.take() {
@@ -49,8 +48,8 @@ pub fn sections(answer: &str) -> Vec<Section> {
             }
             let mut words = media.split(' ');
             let kind = match words.next() {
-                Some("audio") => Kind::Audio,
-                Some("video") => Kind::Video,
+                Some("audio") => Media::Audio,
+                Some("video") => Media::Video,
                 _ => continue,
             };
             let port = words.next();
@@ -64,7 +63,7 @@ pub fn sections(answer: &str) -> Vec<Section> {
     all
 }
 
-fn section(kind: Kind, payloads: &[&str], lines: &[&str]) -> Option<Section> {
+fn section(kind: Media, payloads: &[&str], lines: &[&str]) -> Option<Section> {
     let codec = payloads.iter().find_map(|payload| {
         lines.iter().find_map(|line| {
             let (number, map) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
@@ -73,7 +72,7 @@ fn section(kind: Kind, payloads: &[&str], lines: &[&str]) -> Option<Section> {
         })
     })?;
     let sends_only = lines.iter().any(|line| *line == "a=sendonly" || *line == "a=inactive");
-    (Kind::of(codec) == kind).then_some(Section { kind, codec, receives: !sends_only })
+    (Media::of(codec) == kind).then_some(Section { kind, codec, receives: !sends_only })
 }
 
 #[cfg(test)]
@@ -90,11 +89,11 @@ mod tests {
         assert_eq!(
             sections(ANSWER),
             [
-                Section { kind: Kind::Audio, codec: Codec::Opus, receives: true },
-                Section { kind: Kind::Video, codec: Codec::H264, receives: true },
+                Section { kind: Media::Audio, codec: Codec::Opus, receives: true },
+                Section { kind: Media::Video, codec: Codec::H264, receives: true },
             ]
         );
-        assert_eq!(kinds(ANSWER), [Kind::Audio, Kind::Video]);
+        assert_eq!(kinds(ANSWER), [Media::Audio, Media::Video]);
     }
 
     proptest::proptest! {

@@ -7,44 +7,22 @@
 //! A channel gets a fresh generation, and so a fresh service, when a process at either end was replaced or when it needs
 //! room for more readers. What a dead process left in the old service is never looked at again.
 
+mod path;
+
+pub use path::{Insert, Segment, held};
+
 use crate::workers::Role;
+use path::{Stage, path};
 use remotemedia_shm_schema::channel::{Form, Place};
 use remotemedia_shm_schema::contract::{MAX_ACCESS_UNIT, MAX_AUDIO_BLOCK, MAX_AUDIO_PACKET};
 use remotemedia_shm_schema::control::{
-    AudioEncode, Change, ChannelSpec, GraphNode, Task, TaskId, TaskKind, VideoEncode,
+    AudioEncode, Change, ChannelSpec, Task, TaskId, TaskKind, VideoEncode,
 };
 use remotemedia_shm_schema::{
-    ChannelIndex, ChannelName, Codec, Contract, OutputId, PeerId, SessionId, TierId, TrackId,
-    VideoGeometry,
+    ChannelIndex, ChannelName, Codec, Contract, Media, NodeId, OutputId, PeerId, PortId, SessionId,
+    TierId, TrackId, VideoGeometry,
 };
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Sound or picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Sound.
-    Audio,
-    /// Pictures.
-    Video,
-}
-
-impl Kind {
-    /// What a codec carries.
-    #[must_use]
-    pub fn of(codec: Codec) -> Self {
-        if codec.is_audio() { Self::Audio } else { Self::Video }
-    }
-
-    /// Its name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Audio => "audio",
-            Self::Video => "video",
-        }
-    }
-}
 
 /// What a peer sends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +30,7 @@ pub struct Source {
     /// Who.
     pub peer: PeerId,
     /// Its picture or its sound.
-    pub kind: Kind,
+    pub kind: Media,
 }
 
 /// What somebody is to receive.
@@ -64,13 +42,37 @@ pub struct Product {
     pub codec: Codec,
 }
 
+/// How a source's frames come into the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From a peer, as this codec.
+    Coded(Codec),
+    /// Raw, from a process that attached.
+    Attached(Role),
+}
+
+/// What is not there at the moment although the graph has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Absence {
+    /// Processes that died and are not replaced yet, or will not be.
+    pub roles: BTreeSet<Role>,
+    /// Nodes that failed too often.
+    pub nodes: BTreeSet<NodeId>,
+    /// What peers send that killed its decoder each time.
+    pub tracks: BTreeSet<Source>,
+}
+
 /// What a session needs now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// Every source with the codec that it sends.
-    pub sources: BTreeMap<Source, Codec>,
+    /// Every source with how it comes.
+    pub sources: BTreeMap<Source, Origin>,
     /// Every product that at least one viewer takes.
     pub products: BTreeSet<Product>,
+    /// Nodes that were attached, in the order of their coming.
+    pub inserts: Vec<Insert>,
+    /// What cannot work.
+    pub absence: Absence,
 }
 
 /// What does not change while a session lives.
@@ -78,18 +80,48 @@ pub struct Desired {
 pub struct Plan {
     /// Whose channels.
     pub session: SessionId,
-    /// The chain of nodes for pictures.
-    pub video_nodes: Vec<GraphNode>,
+    /// The chain of nodes for pictures, cut where another process goes on.
+    pub video: Vec<Segment>,
     /// The chain of nodes for sound.
-    pub audio_nodes: Vec<GraphNode>,
+    pub audio: Vec<Segment>,
     /// Greatest picture.
     pub max_video: (u16, u16),
     /// Bits a second of a video encoder to begin with.
     pub video_bitrate: u32,
     /// Bits a second of an Opus encoder.
     pub audio_bitrate: u32,
-    /// Milliseconds that one call may take.
-    pub frame_limit_ms: u32,
+}
+
+/// Milliseconds that one call of a decoder or an encoder may take (chosen above DESIGN's 250 ms, which a loaded machine of
+/// two cores exceeds by scheduling alone).
+pub const CODEC_LIMIT_MS: u32 = 1_000;
+
+impl Plan {
+    /// All segments, pictures first.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.video.iter().chain(&self.audio)
+    }
+
+    /// Shared memory that one peer with sound and picture comes to, and one who views it.
+    #[must_use]
+    pub fn bytes_of_a_peer(&self) -> u64 {
+        let Ok(peer) = PeerId::new("peer") else { return 0 };
+        let mut desired = Desired::default();
+        for (kind, codec) in [(Media::Audio, Codec::Opus), (Media::Video, Codec::Vp8)] {
+            let source = Source { peer: peer.clone(), kind };
+            desired.sources.insert(source.clone(), Origin::Coded(codec));
+            desired.products.insert(Product { source, codec });
+        }
+        let wired = Wiring::new(self.clone()).plan(&desired, &BTreeSet::new());
+        let channels = wired.iter().flat_map(|(_, wiring)| wiring.channels());
+        channels.map(remotemedia_worker::namespace::bytes_of).sum()
+    }
+
+    /// Every process that the graph needs, the codec worker among them.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<Role> {
+        std::iter::once(Role::Codec).chain(self.segments().map(|segment| segment.role)).collect()
+    }
 }
 
 /// A task by what it is for.
@@ -97,29 +129,62 @@ pub struct Plan {
 pub enum TaskKey {
     /// Decodes a source.
     Decode(Source),
-    /// Runs the nodes on a source.
-    Graph(Source),
+    /// Makes a source's frames, in a process that attached.
+    Make(Source),
+    /// Runs the segment of this name on a source.
+    Graph(Source, NodeId),
     /// Encodes a product.
     Encode(Product),
 }
 
 impl TaskKey {
-    /// Who runs it.
+    /// Whose media it is about.
     #[must_use]
-    pub fn role(&self) -> Role {
+    pub fn source(&self) -> &Source {
         match self {
-            Self::Decode(_) | Self::Encode(_) => Role::Codec,
-            Self::Graph(_) => Role::Pipeline,
+            Self::Decode(source) | Self::Make(source) | Self::Graph(source, _) => source,
+            Self::Encode(product) => &product.source,
         }
     }
 }
 
 /// The event service on which the router waits for what encoders made.
 pub const ROUTER_WAKE: &str = "wake/router";
+/// Taps that one channel takes: its memory has room for them from the begin.
+pub const TAPS: u32 = 1;
+
+/// What a task is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    role: Role,
+    kind: TaskKind,
+    input: Option<ChannelName>,
+    output: Option<ChannelName>,
+    frame_limit_ms: u32,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Running {
+    role: Role,
     task: Task,
+}
+
+impl Running {
+    fn reads(&self, name: &ChannelName) -> bool {
+        self.task.input.as_ref().is_some_and(|input| input.name == *name)
+    }
+
+    fn writes(&self, name: &ChannelName) -> bool {
+        self.task.output.as_ref().is_some_and(|output| output.name == *name)
+    }
+
+    fn touches(&self, name: &ChannelName) -> bool {
+        self.reads(name) || self.writes(name)
+    }
+}
+
+fn service(spec: Option<&ChannelSpec>) -> Option<&str> {
+    spec.map(|spec| spec.service.as_str())
 }
 
 /// The wiring in force.
@@ -147,10 +212,8 @@ pub struct Step {
     pub channels: Vec<ChannelSpec>,
     /// Event services to be created.
     pub wakes: Vec<String>,
-    /// What changes for the codec worker.
-    pub codec: Vec<Change>,
-    /// What changes for the pipeline worker.
-    pub pipeline: Vec<Change>,
+    /// What changes for each process.
+    pub changes: BTreeMap<Role, Vec<Change>>,
     /// Sources whose access units the router writes into another channel from now on.
     pub outlets: BTreeMap<Source, ChannelSpec>,
     /// Products that the router reads from another channel from now on.
@@ -167,10 +230,7 @@ impl Step {
     /// What changes for a worker.
     #[must_use]
     pub fn changes(&self, role: Role) -> &[Change] {
-        match role {
-            Role::Codec => &self.codec,
-            Role::Pipeline => &self.pipeline,
-        }
+        self.changes.get(&role).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -188,6 +248,12 @@ impl Wiring {
             tasks: BTreeMap::new(),
             channels: BTreeMap::new(),
         }
+    }
+
+    /// See [`Plan::bytes_of_a_peer`].
+    #[must_use]
+    pub fn bytes_of_a_peer(&self) -> u64 {
+        self.plan.bytes_of_a_peer()
     }
 
     /// The epoch in force.
@@ -216,7 +282,9 @@ impl Wiring {
     #[must_use]
     pub fn source_of(&self, channel: ChannelIndex) -> Option<&Source> {
         self.tasks.iter().find_map(|(key, entry)| match key {
-            TaskKey::Decode(source) if entry.task.input.index == channel => Some(source),
+            TaskKey::Decode(source) if index(entry.task.input.as_ref()) == Some(channel) => {
+                Some(source)
+            }
             _ => None,
         })
     }
@@ -225,14 +293,46 @@ impl Wiring {
     #[must_use]
     pub fn product_of(&self, channel: ChannelIndex) -> Option<&Product> {
         self.tasks.iter().find_map(|(key, entry)| match key {
-            TaskKey::Encode(product) if entry.task.output.index == channel => Some(product),
+            TaskKey::Encode(product) if index(entry.task.output.as_ref()) == Some(channel) => {
+                Some(product)
+            }
             _ => None,
         })
     }
 
-    /// The step to what is wanted, and the wiring that it leads to; `None` when nothing changes.
+    /// A process's tasks.
+    pub fn tasks_of(&self, role: Role) -> impl Iterator<Item = (&TaskKey, &Task)> {
+        let own = self.tasks.iter().filter(move |(_, entry)| entry.role == role);
+        own.map(|(key, entry)| (key, &entry.task))
+    }
+
+    /// A channel in force.
     #[must_use]
-    pub fn plan(&self, desired: &Desired, replaced: &BTreeSet<Role>) -> Option<(Step, Self)> {
+    pub fn channel(&self, name: &ChannelName) -> Option<&ChannelSpec> {
+        self.channels.get(name)
+    }
+
+    /// The process that makes a channel's frames; none is the router, or nobody.
+    #[must_use]
+    pub fn producer(&self, name: &ChannelName) -> Option<Role> {
+        self.tasks.values().find(|entry| entry.writes(name)).map(|entry| entry.role)
+    }
+
+    /// Where a node that is attached to this channel stands: whose frames, and behind which segment.
+    #[must_use]
+    pub fn place(&self, name: &ChannelName) -> Option<(Source, Option<NodeId>)> {
+        let (key, _) = self.tasks.iter().find(|(_, entry)| entry.writes(name))?;
+        match key {
+            TaskKey::Decode(source) | TaskKey::Make(source) => Some((source.clone(), None)),
+            TaskKey::Graph(source, node) => Some((source.clone(), Some(node.clone()))),
+            TaskKey::Encode(_) => None,
+        }
+    }
+
+    /// The step to what is wanted, and the wiring that it leads to; `None` when nothing changes. `dead` are processes that
+    /// died since the wiring in force.
+    #[must_use]
+    pub fn plan(&self, desired: &Desired, dead: &BTreeSet<Role>) -> Option<(Step, Self)> {
         let mut next = self.clone();
         next.planned = self.planned.wrapping_add(1);
         next.epoch = next.planned;
@@ -240,31 +340,36 @@ impl Wiring {
         let wanted = self.wanted(desired);
         // A decoder of another codec is another task, although it has the same purpose.
         next.tasks.retain(|key, entry| {
-            wanted.contains_key(key) && wanted.get(key).is_some_and(|k| same(k, &entry.task.kind))
+            wanted.get(key).is_some_and(|w| w.role == entry.role && same(&w.kind, &entry.task.kind))
         });
-        for (key, kind) in &wanted {
+        for (key, of) in &wanted {
             if !next.tasks.contains_key(key) {
-                let entry = next.begin(key, kind.clone());
+                let entry = next.begin(key, of);
                 next.tasks.insert(key.clone(), entry);
             }
         }
-        next.rewire(self, replaced);
+        next.rewire(&wanted, self, dead);
 
         let mut step = Step { epoch: next.epoch, ..Step::default() };
         for (name, spec) in &next.channels {
             if self.channels.get(name).is_none_or(|old| old.service != spec.service) {
                 step.channels.push(spec.clone());
             }
+            let before = self.channels.get(name).and_then(tap_wake);
+            step.wakes
+                .extend(tap_wake(spec).filter(|wake| before != Some(*wake)).map(str::to_owned));
         }
         for (name, old) in &self.channels {
             if next.channels.get(name).is_none_or(|new| new.service != old.service) {
                 step.forget.push(old.service.clone());
             }
+            if !next.channels.contains_key(name) {
+                step.forget.extend(tap_wake(old).map(str::to_owned));
+            }
         }
-        next.changes(self, replaced, &mut step);
+        next.changes(self, dead, &mut step);
         next.ports(self, &mut step);
-        let unchanged = step.codec.is_empty()
-            && step.pipeline.is_empty()
+        let unchanged = step.changes.is_empty()
             && step.outlets.is_empty()
             && step.inlets.is_empty()
             && step.closed_outlets.is_empty()
@@ -281,74 +386,96 @@ impl Wiring {
     }
 
     /// Every task that is wanted, by its purpose.
-    fn wanted(&self, desired: &Desired) -> BTreeMap<TaskKey, TaskKind> {
+    fn wanted(&self, desired: &Desired) -> BTreeMap<TaskKey, Wanted> {
         let mut wanted = BTreeMap::new();
-        for (source, codec) in &desired.sources {
-            wanted.insert(TaskKey::Decode(source.clone()), TaskKind::Decode { codec: *codec });
-            let nodes = self.nodes(source.kind);
-            if !nodes.is_empty() {
-                wanted.insert(
-                    TaskKey::Graph(source.clone()),
-                    TaskKind::Graph { nodes: nodes.to_vec() },
-                );
-            }
-        }
-        let products = desired.products.iter().filter(|p| desired.sources.contains_key(&p.source));
-        for product in products {
-            let kind = match product.source.kind {
-                Kind::Video => TaskKind::EncodeVideo(VideoEncode {
-                    codec: product.codec,
-                    bitrate: self.plan.video_bitrate,
-                    max_width: self.plan.max_video.0,
-                    max_height: self.plan.max_video.1,
-                    frame_rate: 30,
-                }),
-                Kind::Audio => TaskKind::EncodeAudio(AudioEncode {
-                    bitrate: self.plan.audio_bitrate,
-                    channels: 2,
-                    fec: true,
-                    expected_loss: 5,
-                    dtx: false,
-                    complexity: 5,
-                }),
+        let quarantined = |source: &Source| desired.absence.tracks.contains(source);
+        for (source, origin) in desired.sources.iter().filter(|(source, _)| !quarantined(source)) {
+            let raw = self.incoming(source, Form::Raw);
+            let (key, role, kind, input) = match origin {
+                Origin::Coded(codec) => {
+                    let coded = self.incoming(source, Form::Encoded);
+                    let kind = TaskKind::Decode { codec: *codec };
+                    (TaskKey::Decode(source.clone()), Role::Codec, kind, Some(coded))
+                }
+                Origin::Attached(role) => {
+                    let kind = TaskKind::Source { media: source.kind };
+                    (TaskKey::Make(source.clone()), *role, kind, None)
+                }
             };
-            wanted.insert(TaskKey::Encode(product.clone()), kind);
+            let output = Some(raw.clone());
+            let here = !desired.absence.roles.contains(&role);
+            if here || role == Role::Codec {
+                let frame_limit_ms = CODEC_LIMIT_MS;
+                wanted.insert(key, Wanted { role, kind, input, output, frame_limit_ms });
+            }
+            let mut at = raw;
+            for stage in path(&self.plan, desired, source) {
+                let output = self.output_of(&stage, source);
+                let input = std::mem::replace(&mut at, output.clone());
+                if stage.runs {
+                    let Segment { role, nodes, frame_limit_ms } = stage.segment;
+                    let name = nodes.last().map(|node| node.id.clone());
+                    let Some(name) = name else { continue };
+                    let (input, output) = (Some(input), Some(output));
+                    let kind = TaskKind::Graph { nodes };
+                    let of = Wanted { role, kind, input, output, frame_limit_ms };
+                    wanted.insert(TaskKey::Graph(source.clone(), name), of);
+                }
+            }
+            for product in desired.products.iter().filter(|product| product.source == *source) {
+                let of = Wanted {
+                    role: Role::Codec,
+                    kind: self.encode(product.codec),
+                    input: Some(at.clone()),
+                    output: Some(self.coded(product)),
+                    frame_limit_ms: CODEC_LIMIT_MS,
+                };
+                wanted.insert(TaskKey::Encode(product.clone()), of);
+            }
         }
         wanted
     }
 
-    fn nodes(&self, kind: Kind) -> &[GraphNode] {
-        match kind {
-            Kind::Audio => &self.plan.audio_nodes,
-            Kind::Video => &self.plan.video_nodes,
+    fn encode(&self, codec: Codec) -> TaskKind {
+        match Media::of(codec) {
+            Media::Video => TaskKind::EncodeVideo(VideoEncode {
+                codec,
+                bitrate: self.plan.video_bitrate,
+                max_width: self.plan.max_video.0,
+                max_height: self.plan.max_video.1,
+                frame_rate: 30,
+            }),
+            Media::Audio => TaskKind::EncodeAudio(AudioEncode {
+                bitrate: self.plan.audio_bitrate,
+                channels: 2,
+                fec: true,
+                expected_loss: 5,
+                dtx: false,
+                complexity: 5,
+            }),
         }
     }
 
     /// A new task; its channels are filled in by [`Self::rewire`].
-    fn begin(&mut self, key: &TaskKey, kind: TaskKind) -> Running {
+    fn begin(&mut self, key: &TaskKey, of: &Wanted) -> Running {
         let id = TaskId(self.next_task);
         self.next_task += 1;
-        let (input, output) = (self.input_name(key), self.output_name(key));
-        let input = self.unborn(input);
-        let output = self.unborn(output);
-        let frame_limit_ms = self.plan.frame_limit_ms;
-        let max_raw = self.max_raw(key);
-        Running {
-            task: Task { id, kind, input, output, wake: String::new(), max_raw, frame_limit_ms },
-        }
+        let task = Task {
+            id,
+            kind: of.kind.clone(),
+            input: None,
+            output: None,
+            wake: String::new(),
+            max_raw: self.raw_bytes(key.source().kind),
+            frame_limit_ms: of.frame_limit_ms,
+        };
+        Running { role: of.role, task }
     }
 
-    fn max_raw(&self, key: &TaskKey) -> u32 {
-        match key {
-            TaskKey::Decode(s) | TaskKey::Graph(s) => self.raw_bytes(s.kind),
-            TaskKey::Encode(p) => self.raw_bytes(p.source.kind),
-        }
-    }
-
-    fn raw_bytes(&self, kind: Kind) -> u32 {
+    fn raw_bytes(&self, kind: Media) -> u32 {
         match kind {
-            Kind::Audio => MAX_AUDIO_BLOCK,
-            Kind::Video => {
+            Media::Audio => MAX_AUDIO_BLOCK,
+            Media::Video => {
                 // A phone turned upright sends the same picture with its sides exchanged, whose rows pad differently.
                 let (w, h) = self.plan.max_video;
                 let bytes = VideoGeometry::i420(w, h)
@@ -365,172 +492,138 @@ impl Wiring {
 
     fn incoming(&self, source: &Source, form: Form) -> ChannelName {
         let track = match source.kind {
-            Kind::Audio => "audio0",
-            Kind::Video => "video0",
+            Media::Audio => "audio0",
+            Media::Video => "video0",
         };
         let track = TrackId::new(track).expect("a literal of the grammar");
         self.name(Place::In { peer: source.peer.clone(), track, form })
     }
 
-    fn output_name_of(kind: Kind) -> OutputId {
+    fn result(kind: Media) -> OutputId {
         OutputId::new(match kind {
-            Kind::Audio => "main-audio",
-            Kind::Video => "main-video",
+            Media::Audio => "main-audio",
+            Media::Video => "main-video",
         })
         .expect("a literal of the grammar")
     }
 
-    /// Where a source's processed frames are: behind its nodes, or where there are none, behind its decoder.
-    fn processed(&self, source: &Source) -> ChannelName {
-        if self.nodes(source.kind).is_empty() {
-            self.incoming(source, Form::Raw)
+    fn output_of(&self, stage: &Stage, source: &Source) -> ChannelName {
+        let peer = Some(source.peer.clone());
+        self.name(if stage.last_of_graph {
+            Place::OutRaw { output: Self::result(source.kind), peer }
         } else {
-            self.name(Place::OutRaw {
-                output: Self::output_name_of(source.kind),
-                peer: Some(source.peer.clone()),
-            })
-        }
+            let port = PortId::new("out").expect("a literal of the grammar");
+            Place::Node { node: stage.segment.name().clone(), port, peer }
+        })
     }
 
-    fn input_name(&self, key: &TaskKey) -> ChannelName {
-        match key {
-            TaskKey::Decode(source) => self.incoming(source, Form::Encoded),
-            TaskKey::Graph(source) => self.incoming(source, Form::Raw),
-            TaskKey::Encode(product) => self.processed(&product.source),
-        }
-    }
-
-    fn output_name(&self, key: &TaskKey) -> ChannelName {
-        match key {
-            TaskKey::Decode(source) => self.incoming(source, Form::Raw),
-            TaskKey::Graph(source) => self.processed(source),
-            TaskKey::Encode(product) => self.name(Place::OutEncoded {
-                output: Self::output_name_of(product.source.kind),
-                peer: Some(product.source.peer.clone()),
-                tier: TierId::new("full").expect("a literal of the grammar"),
-                codec: product.codec,
-            }),
-        }
-    }
-
-    fn unborn(&self, name: ChannelName) -> ChannelSpec {
-        ChannelSpec {
-            index: ChannelIndex(u32::MAX),
-            name,
-            service: String::new(),
-            epoch: 0,
-            generation: 0,
-            contract: Contract::RAW_VIDEO,
-            max_payload: 0,
-            max_readers: 0,
-            wakes: Vec::new(),
-        }
+    fn coded(&self, product: &Product) -> ChannelName {
+        self.name(Place::OutEncoded {
+            output: Self::result(product.source.kind),
+            peer: Some(product.source.peer.clone()),
+            tier: TierId::new("full").expect("a literal of the grammar"),
+            codec: product.codec,
+        })
     }
 
     /// Gives every task of `self` its channels, keeping those of `old` that still serve.
-    fn rewire(&mut self, old: &Self, replaced: &BTreeSet<Role>) {
-        let keys: Vec<TaskKey> = self.tasks.keys().cloned().collect();
+    fn rewire(&mut self, wanted: &BTreeMap<TaskKey, Wanted>, old: &Self, dead: &BTreeSet<Role>) {
         // A task that begins anew in another process waits on a service of its own: the old one's listener slot stays taken.
-        for key in &keys {
-            let fresh = !old.tasks.contains_key(key)
-                || replaced.contains(&key.role())
-                || self.tasks.get(key).is_some_and(|e| e.task.wake.is_empty());
+        for (key, entry) in &mut self.tasks {
+            let fresh = old.tasks.get(key).is_none_or(|b| b.task.id != entry.task.id)
+                || dead.contains(&entry.role);
             if fresh {
-                let number = self.next_service;
+                entry.task.wake = format!("wake/{}.{}", entry.task.id.0, self.next_service);
                 self.next_service += 1;
-                if let Some(entry) = self.tasks.get_mut(key) {
-                    entry.task.wake = format!("wake/{}.{number}", entry.task.id.0);
-                }
+            }
+        }
+        let mut names: BTreeMap<ChannelName, Media> = BTreeMap::new();
+        for (key, of) in wanted {
+            for name in of.input.iter().chain(&of.output) {
+                names.insert(name.clone(), key.source().kind);
             }
         }
         let mut channels = BTreeMap::new();
-        for key in &keys {
-            for name in [self.input_name(key), self.output_name(key)] {
-                if let Entry::Vacant(place) = channels.entry(name) {
-                    let spec = self.channel(place.key(), &keys, old, replaced);
-                    place.insert(spec);
-                }
-            }
+        for (name, media) in names {
+            let spec = self.spec(&name, media, wanted, old, dead);
+            channels.insert(name, spec);
         }
         self.channels = channels;
-        for key in &keys {
-            let (input, output) = (self.input_name(key), self.output_name(key));
-            if let (Some(input), Some(output), Some(entry)) = (
-                self.channels.get(&input).cloned(),
-                self.channels.get(&output).cloned(),
-                self.tasks.get_mut(key),
-            ) {
-                entry.task.input = input;
-                entry.task.output = output;
-            }
+        for (key, entry) in &mut self.tasks {
+            let Some(of) = wanted.get(key) else { continue };
+            let find = |name: &ChannelName| self.channels.get(name).cloned();
+            entry.task.input = of.input.as_ref().and_then(find);
+            entry.task.output = of.output.as_ref().and_then(find);
         }
     }
 
-    fn channel(
+    fn spec(
         &mut self,
         name: &ChannelName,
-        keys: &[TaskKey],
+        media: Media,
+        wanted: &BTreeMap<TaskKey, Wanted>,
         old: &Self,
-        replaced: &BTreeSet<Role>,
+        dead: &BTreeSet<Role>,
     ) -> ChannelSpec {
-        let producer = keys.iter().find(|key| self.output_name(key) == *name);
+        let reads = |of: &Wanted| of.input.as_ref() == Some(name);
+        let writes = |of: &Wanted| of.output.as_ref() == Some(name);
         let readers: Vec<&TaskKey> =
-            keys.iter().filter(|key| self.input_name(key) == *name).collect();
+            wanted.iter().filter(|(_, of)| reads(of)).map(|(key, _)| key).collect();
+        let producer = wanted.iter().find(|(_, of)| writes(of)).map(|(key, _)| key);
         let to_router = matches!(name.place, Place::OutEncoded { .. });
-        let mut wakes: Vec<String> = readers
-            .iter()
-            .filter_map(|key| self.tasks.get(key).map(|entry| entry.task.wake.clone()))
-            .collect();
-        if to_router {
-            wakes.push(ROUTER_WAKE.into());
-        }
-        let (contract, max_payload) = match &name.place {
-            Place::In { track, form: Form::Encoded, .. } if track.as_str().starts_with('a') => {
-                (Contract::ENCODED_AUDIO, MAX_AUDIO_PACKET)
-            }
-            Place::In { form: Form::Encoded, .. } => (Contract::ENCODED_VIDEO, MAX_ACCESS_UNIT),
-            Place::OutEncoded { codec, .. } if codec.is_audio() => {
-                (Contract::ENCODED_AUDIO, MAX_AUDIO_PACKET)
-            }
-            Place::OutEncoded { .. } => (Contract::ENCODED_VIDEO, MAX_ACCESS_UNIT),
-            Place::In { .. } | Place::OutRaw { .. } | Place::Node { .. } => {
-                let audio = readers.iter().chain(producer.iter()).any(|key| {
-                    matches!(key,
-                        TaskKey::Decode(s) | TaskKey::Graph(s) if s.kind == Kind::Audio)
-                        || matches!(key, TaskKey::Encode(p) if p.source.kind == Kind::Audio)
-                });
-                if audio {
-                    (Contract::RAW_AUDIO, self.raw_bytes(Kind::Audio))
-                } else {
-                    (Contract::RAW_VIDEO, self.raw_bytes(Kind::Video))
-                }
-            }
+        let coded = to_router || matches!(name.place, Place::In { form: Form::Encoded, .. });
+        let (contract, max_payload) = match (coded, media) {
+            (true, Media::Audio) => (Contract::ENCODED_AUDIO, MAX_AUDIO_PACKET),
+            (true, Media::Video) => (Contract::ENCODED_VIDEO, MAX_ACCESS_UNIT),
+            (false, Media::Audio) => (Contract::RAW_AUDIO, self.raw_bytes(media)),
+            (false, Media::Video) => (Contract::RAW_VIDEO, self.raw_bytes(media)),
         };
         let needed = (readers.len() + usize::from(to_router)).max(1) as u32;
         // Readers that go close their ports at the switch, when those that come have opened theirs.
-        let begins =
-            |key: &&TaskKey| self.tasks.get(*key).is_some_and(|e| e.task.output.service.is_empty());
-        let goes = |key: &TaskKey, before: &Running| {
-            old.input_name(key) == *name
-                && self.tasks.get(key).is_none_or(|now| now.task.id != before.task.id)
+        let begins = |key: &TaskKey| {
+            let now = self.tasks.get(key).map(|entry| entry.task.id);
+            let before = old.tasks.get(key);
+            before.is_none_or(|before| Some(before.task.id) != now || !before.reads(name))
         };
-        let at_once = if readers.iter().copied().any(|key| begins(&key)) {
+        let goes = |key: &TaskKey, before: &Running| {
+            let now = self.tasks.get(key).map(|entry| entry.task.id);
+            before.reads(name) && (now != Some(before.task.id) || !readers.contains(&key))
+        };
+        let at_once = if readers.iter().any(|key| begins(key)) {
             needed + old.tasks.iter().filter(|(key, before)| goes(key, before)).count() as u32
         } else {
             needed
         };
-        if let Some(old) = old.channels.get(name) {
-            let touched =
-                producer.iter().chain(readers.iter()).any(|key| replaced.contains(&key.role()));
-            // A task that took the place of another of the same purpose must not meet its predecessor's ports.
-            let succeeded =
-                producer.iter().chain(readers.iter()).any(|key| {
-                    self.tasks.get(key).is_some_and(|e| e.task.output.service.is_empty())
-                }) && (producer.is_none_or(|key| {
-                    self.tasks.get(key).is_some_and(|e| e.task.output.service.is_empty())
-                }));
-            if !touched && !succeeded && at_once <= old.max_readers {
-                return ChannelSpec { wakes, ..old.clone() };
+        let mut wakes: Vec<String> = readers
+            .iter()
+            .filter_map(|key| self.tasks.get(*key).map(|entry| entry.task.wake.clone()))
+            .collect();
+        if to_router {
+            wakes.push(ROUTER_WAKE.into());
+        }
+        if let Some(old_spec) = old.channels.get(name) {
+            // What a dead process had open keeps its places, and what it left is not to be read.
+            let touched = old
+                .tasks
+                .values()
+                .chain(self.tasks.values())
+                .any(|entry| dead.contains(&entry.role) && entry.touches(name));
+            // Another producer of the same purpose must not meet its predecessor's port.
+            let before = old.tasks.iter().find(|(_, entry)| entry.writes(name));
+            let succeeded = match (before, producer) {
+                (Some((_, before)), Some(now)) => {
+                    self.tasks.get(now).is_none_or(|now| now.task.id != before.task.id)
+                }
+                (Some(_), None) => false,
+                (None, Some(now)) => !old.tasks.contains_key(now),
+                (None, None) => false,
+            };
+            // A decoder of another codec must not read what was made for the one before.
+            let decoder = coded && !to_router && readers.iter().any(|key| begins(key));
+            let room = old_spec.max_readers.saturating_sub(TAPS);
+            if !touched && !succeeded && !decoder && at_once <= room {
+                wakes.extend(tap_wake(old_spec).map(str::to_owned));
+                return ChannelSpec { wakes, ..old_spec.clone() };
             }
         }
         let number = self.next_service;
@@ -539,15 +632,19 @@ impl Wiring {
             Some(old) => (old.index, old.generation + 1),
             None => (self.free_index(old), 0),
         };
+        let service = format!("{name}#{number}");
+        // A tap goes on over generations: it keeps its wake-up.
+        let tap = old.channels.get(name).and_then(tap_wake).map(str::to_owned);
+        wakes.push(tap.unwrap_or_else(|| format!("{TAP_WAKE}{number}")));
         ChannelSpec {
             index,
-            service: format!("{name}#{number}"),
+            service,
             name: name.clone(),
             epoch: self.epoch,
             generation,
             contract,
             max_payload,
-            max_readers: needed,
+            max_readers: needed + TAPS,
             wakes,
         }
     }
@@ -561,49 +658,39 @@ impl Wiring {
         ChannelIndex(index)
     }
 
-    fn changes(&self, old: &Self, replaced: &BTreeSet<Role>, step: &mut Step) {
+    fn changes(&self, old: &Self, dead: &BTreeSet<Role>, step: &mut Step) {
+        for (key, before) in &old.tasks {
+            let now = self.tasks.get(key).map(|entry| entry.task.id);
+            if now == Some(before.task.id) {
+                continue;
+            }
+            step.forget.push(before.task.wake.clone());
+            if !dead.contains(&before.role) {
+                let changes = step.changes.entry(before.role).or_default();
+                changes.push(Change::Remove(before.task.id));
+            }
+        }
         for (key, entry) in &self.tasks {
             let before = old.tasks.get(key).filter(|b| b.task.id == entry.task.id);
-            let fresh_wake = before.is_none_or(|b| b.task.wake != entry.task.wake);
-            if fresh_wake {
+            if before.is_none_or(|before| before.task.wake != entry.task.wake) {
                 step.wakes.push(entry.task.wake.clone());
-                if let Some(before) = old.tasks.get(key) {
-                    step.forget.push(before.task.wake.clone());
-                }
+                step.forget.extend(before.map(|before| before.task.wake.clone()));
             }
-            let changes = match key.role() {
-                Role::Codec => &mut step.codec,
-                Role::Pipeline => &mut step.pipeline,
-            };
+            let task = &entry.task;
             match before {
-                Some(before) if !replaced.contains(&key.role()) => {
+                Some(before) if !dead.contains(&entry.role) => {
                     // A reader does not care whom else its channel wakes.
-                    if before.task.input.service != entry.task.input.service
-                        || before.task.output != entry.task.output
+                    if service(before.task.input.as_ref()) != service(task.input.as_ref())
+                        || before.task.output != task.output
                     {
-                        changes.push(Change::Rewire {
-                            task: entry.task.id,
-                            input: entry.task.input.clone(),
-                            output: entry.task.output.clone(),
+                        step.changes.entry(entry.role).or_default().push(Change::Rewire {
+                            task: task.id,
+                            input: task.input.clone(),
+                            output: task.output.clone(),
                         });
                     }
                 }
-                _ => changes.push(Change::Add(entry.task.clone())),
-            }
-        }
-        for (key, before) in &old.tasks {
-            let gone = self.tasks.get(key).is_none_or(|entry| entry.task.id != before.task.id);
-            if gone {
-                if !self.tasks.contains_key(key) {
-                    step.forget.push(before.task.wake.clone());
-                }
-                if !replaced.contains(&key.role()) {
-                    let changes = match key.role() {
-                        Role::Codec => &mut step.codec,
-                        Role::Pipeline => &mut step.pipeline,
-                    };
-                    changes.insert(0, Change::Remove(before.task.id));
-                }
+                _ => step.changes.entry(entry.role).or_default().push(Change::Add(task.clone())),
             }
         }
     }
@@ -611,19 +698,20 @@ impl Wiring {
     fn ports(&self, old: &Self, step: &mut Step) {
         for (key, entry) in &self.tasks {
             let before = old.tasks.get(key);
-            match key {
-                TaskKey::Decode(source)
-                    if before.is_none_or(|b| b.task.input != entry.task.input) =>
+            match (key, &entry.task.input, &entry.task.output) {
+                (TaskKey::Decode(source), Some(input), _)
+                    if before.is_none_or(|b| b.task.input.as_ref() != Some(input)) =>
                 {
-                    step.outlets.insert(source.clone(), entry.task.input.clone());
+                    step.outlets.insert(source.clone(), input.clone());
                 }
-                TaskKey::Encode(product)
-                    if before
-                        .is_none_or(|b| b.task.output.service != entry.task.output.service) =>
+                (TaskKey::Encode(product), _, Some(output))
+                    if before.is_none_or(|b| {
+                        service(b.task.output.as_ref()) != Some(output.service.as_str())
+                    }) =>
                 {
-                    step.inlets.insert(product.clone(), entry.task.output.clone());
+                    step.inlets.insert(product.clone(), output.clone());
                 }
-                TaskKey::Decode(_) | TaskKey::Graph(_) | TaskKey::Encode(_) => {}
+                _ => {}
             }
         }
         for key in old.tasks.keys().filter(|key| !self.tasks.contains_key(key)) {
@@ -634,10 +722,24 @@ impl Wiring {
                 TaskKey::Encode(product) => {
                     step.closed_inlets.insert(product.clone());
                 }
-                TaskKey::Graph(_) => {}
+                TaskKey::Graph(..) | TaskKey::Make(_) => {}
             }
         }
     }
+}
+
+fn index(spec: Option<&ChannelSpec>) -> Option<ChannelIndex> {
+    spec.map(|spec| spec.index)
+}
+
+/// How the names of wake-ups for taps begin.
+const TAP_WAKE: &str = "wake/tap.";
+
+/// The event service on which a tap of a channel waits. It is rung from the begin, so that a tap that comes changes
+/// nothing for the channel's producer.
+#[must_use]
+pub fn tap_wake(spec: &ChannelSpec) -> Option<&str> {
+    spec.wakes.iter().map(String::as_str).find(|wake| wake.starts_with(TAP_WAKE))
 }
 
 /// Whether a running task does what is wanted; its rates are commands, not another task.
@@ -647,6 +749,7 @@ fn same(wanted: &TaskKind, running: &TaskKind) -> bool {
         (TaskKind::EncodeVideo(a), TaskKind::EncodeVideo(b)) => a.codec == b.codec,
         (TaskKind::EncodeAudio(_), TaskKind::EncodeAudio(_)) => true,
         (TaskKind::Graph { nodes: a }, TaskKind::Graph { nodes: b }) => a == b,
+        (TaskKind::Source { media: a }, TaskKind::Source { media: b }) => a == b,
         _ => false,
     }
 }

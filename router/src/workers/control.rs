@@ -1,4 +1,4 @@
-//! One worker's control socket: hello, then messages both ways; thin.
+//! One control socket: hello, then messages both ways; thin.
 
 use remotemedia_shm_schema::control::{
     Encoding, FrameFault, Frames, HELLO_LEN, Hello, HelloFault, Role, ToRouter, ToWorker, encode,
@@ -30,14 +30,84 @@ pub enum ControlFault {
         said: Role,
     },
     /// No hello in time.
-    #[error("no hello within {} s", HELLO_TIMEOUT.as_secs())]
-    Silent,
+    #[error("no hello within {} s", .0.as_secs())]
+    Silent(Duration),
     /// Not readable.
     #[error(transparent)]
     Frame(#[from] FrameFault),
     /// The socket.
     #[error("control socket: {0}")]
     Io(#[from] std::io::Error),
+}
+
+/// The reading end of a greeted connection.
+#[derive(Debug)]
+pub struct Reader {
+    socket: OwnedReadHalf,
+    frames: Frames,
+    buffer: Vec<u8>,
+}
+
+/// The writing end of a greeted connection.
+#[derive(Debug)]
+pub struct Writer {
+    socket: OwnedWriteHalf,
+    encoding: Encoding,
+}
+
+/// Says hello both ways; what the other end says it is, is the caller's to judge.
+///
+/// # Errors
+/// When it says nothing in time, or something else.
+pub async fn greet(
+    stream: UnixStream,
+    within: Duration,
+) -> Result<(Hello, Reader, Writer), ControlFault> {
+    let (mut reader, mut writer) = stream.into_split();
+    let own = Hello {
+        role: Role::Router,
+        name: "router".into(),
+        pid: std::process::id(),
+        encoding: Encoding::Bincode,
+    };
+    writer.write_all(&own.to_bytes()).await?;
+    let hello = tokio::time::timeout(within, read_hello(&mut reader))
+        .await
+        .map_err(|_| ControlFault::Silent(within))??;
+    let encoding = hello.encoding;
+    let buffer = vec![0; 16 * 1024];
+    let reader = Reader { socket: reader, frames: Frames::new(encoding), buffer };
+    Ok((hello, reader, Writer { socket: writer, encoding }))
+}
+
+impl Reader {
+    /// The next message; `None` is an orderly end of file. May be dropped while it waits without losing anything.
+    ///
+    /// # Errors
+    /// When the other end broke the protocol.
+    pub async fn next(&mut self) -> Result<Option<ToRouter>, ControlFault> {
+        loop {
+            if let Some(message) = self.frames.next()? {
+                return Ok(Some(message));
+            }
+            let read = self.socket.read(&mut self.buffer).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.frames.push(self.buffer.get(..read).unwrap_or_default());
+        }
+    }
+}
+
+impl Writer {
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When the socket is closed.
+    pub async fn send(&mut self, message: &ToWorker) -> Result<(), ControlFault> {
+        self.socket.write_all(&encode(self.encoding, message)?).await?;
+        Ok(())
+    }
 }
 
 /// Greets, then reads messages into `sink` until either ends; `Ok` is an orderly end of file.
@@ -52,57 +122,29 @@ pub async fn serve<M: Send>(
     wrap: impl Fn(ToRouter) -> M + Send,
 ) -> Result<(), ControlFault> {
     let stream = UnixStream::from_std(stream)?;
-    let (mut reader, mut writer) = stream.into_split();
-    let own = Hello {
-        role: Role::Router,
-        name: "router".into(),
-        pid: std::process::id(),
-        encoding: Encoding::Bincode,
-    };
-    writer.write_all(&own.to_bytes()).await?;
-    let hello = tokio::time::timeout(HELLO_TIMEOUT, read_hello(&mut reader))
-        .await
-        .map_err(|_| ControlFault::Silent)??;
+    let (hello, mut reader, mut writer) = greet(stream, HELLO_TIMEOUT).await?;
     if hello.role != expected {
         return Err(ControlFault::Role { expected, said: hello.role });
     }
-    let encoding = hello.encoding;
     let writing = async {
         while let Some(message) = outbox.recv().await {
-            write(&mut writer, encoding, &message).await?;
+            writer.send(&message).await?;
         }
         // Nobody will write again; reading goes on until the worker closes.
         std::future::pending::<Result<(), ControlFault>>().await
     };
     let reading = async {
-        let mut frames = Frames::new(encoding);
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            let read = reader.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
-            }
-            frames.push(&buffer[..read]);
-            while let Some(message) = frames.next()? {
-                if sink.send(wrap(message)).await.is_err() {
-                    return Ok(());
-                }
+        while let Some(message) = reader.next().await? {
+            if sink.send(wrap(message)).await.is_err() {
+                break;
             }
         }
+        Ok(())
     };
     tokio::select! {
         ended = reading => ended,
         ended = writing => ended,
     }
-}
-
-async fn write(
-    writer: &mut OwnedWriteHalf,
-    encoding: Encoding,
-    message: &ToWorker,
-) -> Result<(), ControlFault> {
-    writer.write_all(&encode(encoding, message)?).await?;
-    Ok(())
 }
 
 async fn read_hello(reader: &mut OwnedReadHalf) -> Result<Hello, ControlFault> {

@@ -23,6 +23,8 @@ pub fn program(role: Role) -> &'static str {
     match role {
         Role::Codec => "remotemedia-codec-worker",
         Role::Pipeline => "remotemedia-pipeline-worker",
+        // The operator names their files.
+        Role::Custom(_) | Role::Attached(_) => "",
     }
 }
 

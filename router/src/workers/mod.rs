@@ -6,9 +6,13 @@
 
 pub mod control;
 pub mod locate;
+mod marks;
 pub mod pool;
 pub mod process;
+pub mod program;
 pub mod supervise;
 
-pub use pool::{Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
+pub use pool::{Autopsy, Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
+pub(crate) use pool::{FrameLimits, overdue};
+pub use program::{Program, Programs, Sandbox};
 pub use supervise::{Role, WorkerId};

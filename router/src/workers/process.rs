@@ -1,14 +1,15 @@
 //! Starts worker processes, all from one thread that lives as long as the router.
 //!
 //! The parent-death signal that a worker asks for fires when the *thread* that forked it ends, so a thread of a pool
-//! must never start one. Each child gets its end of a socket pair as descriptor 3, no other descriptor, a session of its
+//! must never start one. Each child gets its end of a socket pair and the file for its marks, no other descriptor, a session of its
 //! own signals-wise (Ctrl-C goes to the router, which drains), and is watched by tokio through a pidfd.
 
-use super::{Role, WorkerId};
+use super::WorkerId;
+use super::marks::Marks;
+use super::program::Program;
 use command_fds::{CommandFdExt, FdMapping};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc as thread_mpsc;
 use tokio::process::Child;
@@ -16,16 +17,16 @@ use tokio::sync::mpsc;
 
 /// The descriptor under which a worker finds its control socket.
 pub const CONTROL_FD: i32 = 3;
+/// The descriptor under which it finds the file for its marks.
+pub const MARKS_FD: i32 = 4;
 
 /// A request to the launcher.
 #[derive(Debug)]
 pub struct Start {
     /// Under this id.
     pub worker: WorkerId,
-    /// What it is.
-    pub role: Role,
-    /// Its program.
-    pub program: PathBuf,
+    /// What is started.
+    pub program: Program,
 }
 
 /// What became of it.
@@ -33,8 +34,8 @@ pub struct Start {
 pub struct Started {
     /// From the request.
     pub worker: WorkerId,
-    /// The process and our end of its socket.
-    pub result: std::io::Result<(Child, UnixStream)>,
+    /// The process, our end of its socket, and its marks.
+    pub result: std::io::Result<(Child, UnixStream, Marks)>,
 }
 
 /// The launcher's thread; ends when the handle is dropped.
@@ -82,16 +83,22 @@ impl Drop for Launcher {
     }
 }
 
-fn start(request: &Start) -> std::io::Result<(Child, UnixStream)> {
+fn start(request: &Start) -> std::io::Result<(Child, UnixStream, Marks)> {
     let (ours, theirs) = UnixStream::pair()?;
+    let (marks, marks_fd) = Marks::new()?;
+    let program = &request.program;
     ours.set_nonblocking(true)?;
-    let mut command = Command::new(&request.program);
+    let mut command = Command::new(&program.path);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
+        .args(&program.arguments)
         .env_clear()
+        .envs(&program.environment)
         .env("REMOTEMEDIA_CONTROL_FD", CONTROL_FD.to_string())
+        .env("REMOTEMEDIA_MARKS_FD", MARKS_FD.to_string())
+        .env("REMOTEMEDIA_SANDBOX", program.sandbox.name())
         .env("REMOTEMEDIA_ROUTER_PID", std::process::id().to_string());
     for kept in ["RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -99,10 +106,13 @@ fn start(request: &Start) -> std::io::Result<(Child, UnixStream)> {
         }
     }
     command
-        .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD }])
+        .fd_mappings(vec![
+            FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD },
+            FdMapping { parent_fd: marks_fd, child_fd: MARKS_FD },
+        ])
         .map_err(|collision| std::io::Error::other(collision.to_string()))?;
     let mut command = tokio::process::Command::from(command);
     // A dropped handle must not leave a process behind.
     command.kill_on_drop(true);
-    Ok((command.spawn()?, ours))
+    Ok((command.spawn()?, ours, marks))
 }

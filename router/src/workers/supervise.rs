@@ -2,32 +2,47 @@
 //!
 //! Told of starts, beats, leases, ends and the time; answers with [`Action`]s. Every worker is in exactly one
 //! [`State`]. A worker serves one session and is not used again: what a stranger's bitstream may have left in its memory
-//! ends with the session.
+//! ends with the session. One of a shared role (a model that is loaded once) serves many.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Our two kinds of workers.
+/// A kind of process in a session: what it does there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Decodes and encodes.
     Codec,
-    /// Runs nodes.
+    /// Runs our own nodes.
     Pipeline,
+    /// Runs nodes of a program that the operator describes: its place in the config.
+    Custom(u16),
+    /// A program that was started by hand and attached: its number among those of this router.
+    Attached(u32),
 }
 
 impl Role {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Codec, Self::Pipeline];
+    /// Our own two.
+    pub const OWN: [Self; 2] = [Self::Codec, Self::Pipeline];
 
-    /// Its name in tables and metrics.
+    /// Its kind in tables and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Codec => "codec",
             Self::Pipeline => "pipeline",
+            Self::Custom(_) => "custom",
+            Self::Attached(_) => "attached",
         }
     }
+}
+
+/// How many processes of a role there are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staff {
+    /// Idle ones that are kept ready; of a shared role, all of them.
+    pub spares: usize,
+    /// One process serves many sessions.
+    pub shared: bool,
 }
 
 /// One process among all that this router ever started.
@@ -41,8 +56,10 @@ pub struct Ticket(pub u64);
 /// Times and numbers that the supervisor goes by.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Idle workers of each role that are kept ready.
-    pub spares: usize,
+    /// The roles that are started, and how many of each are kept ready.
+    pub staff: BTreeMap<Role, Staff>,
+    /// Sessions that one shared worker serves at once (the SDK takes 64).
+    pub sessions_of_one: usize,
     /// Without a heartbeat for so long a worker is hung (chosen: on two cores with ten busy processes the scheduler alone
     /// takes half of it).
     pub beat_timeout: Duration,
@@ -59,7 +76,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            spares: 2,
+            staff: Role::OWN.map(|role| (role, Staff { spares: 2, shared: false })).into(),
+            sessions_of_one: 64,
             beat_timeout: Duration::from_secs(1),
             start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_millis(250),
@@ -82,12 +100,10 @@ pub enum State {
         /// Its last heartbeat.
         beat: Instant,
     },
-    /// Serves a session.
+    /// Serves a session, or several.
     Leased {
         /// Its last heartbeat.
         beat: Instant,
-        /// Whose request it answered.
-        ticket: Ticket,
     },
     /// Was asked to end.
     Retiring {
@@ -169,6 +185,8 @@ impl KillReason {
 struct Worker {
     role: Role,
     state: State,
+    /// Whose requests it answered; more than one only where the role is shared.
+    tickets: BTreeSet<Ticket>,
 }
 
 #[derive(Debug)]
@@ -193,7 +211,8 @@ impl Supervisor {
     /// Begins with nothing; the first [`Self::tick`] asks for the spares.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let starts = Role::ALL.map(|role| (role, Starts { failures: 0, not_before: None })).into();
+        let fresh = |role: &Role| (*role, Starts { failures: 0, not_before: None });
+        let starts = limits.staff.keys().map(fresh).collect();
         Self {
             limits,
             workers: BTreeMap::new(),
@@ -230,7 +249,7 @@ impl Supervisor {
     pub fn beat(&mut self, now: Instant, id: WorkerId, overdue: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match &mut worker.state {
-            State::Spare { beat } | State::Leased { beat, .. } => {
+            State::Spare { beat } | State::Leased { beat } => {
                 *beat = now;
                 if overdue {
                     self.kill(id, KillReason::Busy);
@@ -257,8 +276,12 @@ impl Supervisor {
         let Some(worker) = self.workers.remove(&id) else { return };
         match worker.state {
             State::Starting { .. } => self.start_failed(now, worker.role),
-            State::Leased { ticket, .. } => {
-                self.actions.push_back(Action::Lost { worker: id, ticket });
+            State::Leased { .. } => {
+                let lost = worker
+                    .tickets
+                    .iter()
+                    .map(|ticket| Action::Lost { worker: id, ticket: *ticket });
+                self.actions.extend(lost);
             }
             State::Spare { .. } => self.start_failed(now, worker.role),
             State::Retiring { .. } | State::Killed => {}
@@ -278,8 +301,27 @@ impl Supervisor {
         self.waiting.retain(|(waiting, _)| *waiting != ticket);
     }
 
-    /// The session does not need this worker any more.
-    pub fn release(&mut self, now: Instant, id: WorkerId) {
+    /// A session does not need this worker any more. One that others use goes on.
+    pub fn release(&mut self, now: Instant, id: WorkerId, ticket: Ticket) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.tickets.remove(&ticket);
+        let shared = self.limits.staff.get(&worker.role).is_some_and(|staff| staff.shared);
+        match worker.state {
+            State::Leased { beat } if shared => {
+                if worker.tickets.is_empty() {
+                    worker.state = State::Spare { beat };
+                }
+            }
+            State::Starting { .. }
+            | State::Spare { .. }
+            | State::Leased { .. }
+            | State::Retiring { .. }
+            | State::Killed => self.retire(now, id),
+        }
+    }
+
+    /// It is asked to end, whoever uses it.
+    fn retire(&mut self, now: Instant, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match worker.state {
             State::Starting { .. } | State::Spare { .. } | State::Leased { .. } => {
@@ -296,7 +338,7 @@ impl Supervisor {
         self.waiting.clear();
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
         for id in all {
-            self.release(now, id);
+            self.retire(now, id);
         }
     }
 
@@ -309,7 +351,7 @@ impl Supervisor {
                 State::Starting { since } if over(since, self.limits.start_timeout) => {
                     kills.push((*id, KillReason::SlowStart));
                 }
-                State::Spare { beat } | State::Leased { beat, .. }
+                State::Spare { beat } | State::Leased { beat }
                     if over(beat, self.limits.beat_timeout) =>
                 {
                     kills.push((*id, KillReason::NoBeat));
@@ -330,6 +372,12 @@ impl Supervisor {
         self.refill(now);
     }
 
+    /// Whether one worker of this role serves many sessions.
+    #[must_use]
+    pub fn shared(&self, role: Role) -> bool {
+        self.limits.staff.get(&role).is_some_and(|staff| staff.shared)
+    }
+
     /// How many are in no other state than being gone.
     #[must_use]
     pub fn alive(&self) -> usize {
@@ -343,17 +391,18 @@ impl Supervisor {
 
     fn kill(&mut self, id: WorkerId, reason: KillReason) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let ticket = match worker.state {
-            State::Leased { ticket, .. } => Some(ticket),
+        let tickets = match worker.state {
+            State::Leased { .. } => std::mem::take(&mut worker.tickets),
             State::Killed => return,
-            State::Starting { .. } | State::Spare { .. } | State::Retiring { .. } => None,
+            State::Starting { .. } | State::Spare { .. } | State::Retiring { .. } => {
+                BTreeSet::new()
+            }
         };
         worker.state = State::Killed;
         self.actions.push_back(Action::Kill { worker: id, reason });
-        // The session need not wait for the corpse: SIGKILL cannot be refused.
-        if let Some(ticket) = ticket {
-            self.actions.push_back(Action::Lost { worker: id, ticket });
-        }
+        // The sessions need not wait for the corpse: SIGKILL cannot be refused.
+        let lost = tickets.into_iter().map(|ticket| Action::Lost { worker: id, ticket });
+        self.actions.extend(lost);
     }
 
     fn start_failed(&mut self, now: Instant, role: Role) {
@@ -371,12 +420,22 @@ impl Supervisor {
     fn grant(&mut self, now: Instant) {
         let mut still = VecDeque::new();
         while let Some((ticket, role)) = self.waiting.pop_front() {
-            let spare = self.workers.iter_mut().find(|(_, worker)| {
-                worker.role == role && matches!(worker.state, State::Spare { .. })
+            let shared = self.shared(role);
+            let most = if shared { self.limits.sessions_of_one } else { 1 };
+            // Of shared ones the one with the least to do, so that each session has its fair share.
+            let free = self.workers.iter_mut().filter(|(_, worker)| {
+                worker.role == role
+                    && matches!(worker.state, State::Spare { .. } | State::Leased { .. })
+                    && worker.tickets.len() < most
             });
-            match spare {
+            match free.min_by_key(|(id, worker)| (worker.tickets.len(), **id)) {
                 Some((id, worker)) => {
-                    worker.state = State::Leased { beat: now, ticket };
+                    let beat = match worker.state {
+                        State::Leased { beat } => beat,
+                        _ => now,
+                    };
+                    worker.state = State::Leased { beat };
+                    worker.tickets.insert(ticket);
                     self.actions.push_back(Action::Grant { worker: *id, ticket });
                 }
                 None => still.push_back((ticket, role)),
@@ -389,7 +448,7 @@ impl Supervisor {
         if self.stopping {
             return;
         }
-        for role in Role::ALL {
+        for (role, staff) in self.limits.staff.clone() {
             let blocked =
                 self.starts.get(&role).and_then(|s| s.not_before).is_some_and(|t| now < t);
             if blocked {
@@ -400,15 +459,27 @@ impl Supervisor {
                 .values()
                 .filter(|worker| {
                     worker.role == role
-                        && matches!(worker.state, State::Starting { .. } | State::Spare { .. })
+                        && match worker.state {
+                            State::Starting { .. } | State::Spare { .. } => true,
+                            State::Leased { .. } => staff.shared,
+                            State::Retiring { .. } | State::Killed => false,
+                        }
                 })
                 .count();
-            let wanted = self.limits.spares
-                + self.waiting.iter().filter(|(_, waiting)| *waiting == role).count();
+            let waiting = self.waiting.iter().filter(|(_, waiting)| *waiting == role).count();
+            let wanted = if staff.shared {
+                // A model is loaded as often as there are processes: one more only when all are full.
+                let used: usize =
+                    self.workers.values().filter(|w| w.role == role).map(|w| w.tickets.len()).sum();
+                staff.spares.max((used + waiting).div_ceil(self.limits.sessions_of_one.max(1)))
+            } else {
+                staff.spares + waiting
+            };
             for _ in coming..wanted {
                 let id = WorkerId(self.next);
                 self.next += 1;
-                self.workers.insert(id, Worker { role, state: State::Starting { since: now } });
+                let state = State::Starting { since: now };
+                self.workers.insert(id, Worker { role, state, tickets: BTreeSet::new() });
                 self.actions.push_back(Action::Start { worker: id, role });
             }
         }

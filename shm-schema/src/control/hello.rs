@@ -8,7 +8,7 @@ use crate::ABI_VERSION;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages behind the hello.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 /// Bytes before the body.
 pub const HELLO_LEN: usize = 14;
 /// Bytes of the body.
@@ -28,6 +28,8 @@ pub enum Role {
     Pipeline,
     /// Anybody's program.
     Custom,
+    /// A person's command to a running router.
+    Operator,
 }
 
 /// Who speaks, and how.

@@ -6,8 +6,8 @@
 
 use crate::channel::ChannelName;
 use crate::contract::{Contract, DropReason};
-use crate::ids::{ChannelIndex, NodeId, SessionId};
-use crate::meta::Codec;
+use crate::ids::{ChannelIndex, NodeId, PeerId, SessionId};
+use crate::meta::{Codec, Media};
 use serde::{Deserialize, Serialize};
 
 /// Where a session's iceoryx2 objects are.
@@ -78,6 +78,38 @@ pub struct AudioEncode {
     pub complexity: u8,
 }
 
+/// What becomes of a node's media while the node cannot work on them.
+///
+/// Ordered by strictness: of a process that hosts several nodes the greatest applies while the process is away.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The input takes the output's place.
+    Bypass,
+    /// The last picture stays and sound is silent: nothing unprocessed leaves.
+    #[default]
+    Hold,
+    /// The session ends.
+    Close,
+}
+
+impl OnFailure {
+    /// All of them, as manifests name them.
+    pub const ALL: [Self; 3] = [Self::Hold, Self::Bypass, Self::Close];
+
+    /// Its name in manifests and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Hold => "hold",
+            Self::Close => "close",
+        }
+    }
+}
+
 /// A node as the graph names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphNode {
@@ -89,6 +121,8 @@ pub struct GraphNode {
     pub kind: String,
     /// Its parameters, a JSON object.
     pub params: String,
+    /// What a failure on a frame does; the router applies it while the whole process is away.
+    pub on_failure: OnFailure,
 }
 
 /// What a task does with its frames.
@@ -109,9 +143,16 @@ pub enum TaskKind {
         /// The nodes; empty is a plain hand-over.
         nodes: Vec<GraphNode>,
     },
+    /// Looks at frames and makes none.
+    Tap,
+    /// Makes raw frames out of nothing.
+    Source {
+        /// Of this kind.
+        media: Media,
+    },
 }
 
-/// A task with its channels: today one in, one out.
+/// A task with its channels: one in unless it is a source, one out unless it is a tap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Its number in the session.
@@ -119,10 +160,10 @@ pub struct Task {
     /// What it does.
     pub kind: TaskKind,
     /// Where it reads.
-    pub input: ChannelSpec,
+    pub input: Option<ChannelSpec>,
     /// Where it writes.
-    pub output: ChannelSpec,
-    /// The event service that its thread waits on; it is among `input.wakes`.
+    pub output: Option<ChannelSpec>,
+    /// The event service that its thread waits on; it is among `input.wakes`. A source rings nobody's and waits on none.
     pub wake: String,
     /// Bytes of one raw picture or block at most, by `max_video`.
     pub max_raw: u32,
@@ -141,9 +182,9 @@ pub enum Change {
         /// Which.
         task: TaskId,
         /// Where it reads from now on.
-        input: ChannelSpec,
+        input: Option<ChannelSpec>,
         /// Where it writes from now on.
-        output: ChannelSpec,
+        output: Option<ChannelSpec>,
     },
     /// End a task.
     Remove(TaskId),
@@ -217,6 +258,18 @@ pub enum ToWorker {
         /// Bits a second.
         bits_per_second: u32,
     },
+    /// The process before this encoder is away and its nodes hold: make one keyframe of the last picture, or of black
+    /// if there is none.
+    Repeat {
+        /// Which session.
+        session: SessionId,
+        /// The encoder's output.
+        channel: ChannelIndex,
+        /// The wiring.
+        epoch: u32,
+        /// When the picture is, on the router's line.
+        media_time_ns: u64,
+    },
     /// New parameters of a node, a JSON object with those that change.
     Params {
         /// Which session.
@@ -235,6 +288,67 @@ pub enum ToWorker {
     },
     /// Finish what is under way and exit.
     Drain,
+    /// What an attacher or an operator asked for is not done; the connection ends.
+    Denied {
+        /// Why, for a person.
+        error: String,
+    },
+    /// What an operator asked for is done.
+    Done,
+}
+
+/// What a program that attaches by hand wants to be; its first message behind the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attach {
+    /// Read a channel beside its readers.
+    Tap {
+        /// Which.
+        channel: ChannelName,
+    },
+    /// Stand between a raw channel and its readers.
+    Insert {
+        /// The channel whose frames it takes.
+        channel: ChannelName,
+        /// Its name in the graph.
+        node: NodeId,
+        /// What becomes of the media when it dies.
+        on_failure: OnFailure,
+    },
+    /// Be a further input of a session.
+    Source {
+        /// Which session.
+        session: SessionId,
+        /// The name under which its media are routed, as a peer's.
+        peer: PeerId,
+        /// What it makes.
+        media: Media,
+    },
+}
+
+/// What an operator wants of a running router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Put a failed node, or everything that failed, of a session to work again.
+    Restart {
+        /// Which session.
+        session: SessionId,
+        /// Only this node.
+        node: Option<NodeId>,
+    },
+    /// Take an attached node, tap or source out.
+    Detach {
+        /// Which session.
+        session: SessionId,
+        /// Its name: a node's id, a source's peer id, a tap's name in `ps`.
+        name: String,
+    },
+    /// End a session.
+    Close {
+        /// Which session.
+        session: SessionId,
+    },
 }
 
 /// A node type as a worker offers it.
@@ -306,6 +420,13 @@ pub enum ToRouter {
         /// Which.
         session: SessionId,
     },
+    /// The session's namespace cannot be opened.
+    Unassigned {
+        /// Which.
+        session: SessionId,
+        /// Why, for a person.
+        error: String,
+    },
     /// All that `Prepare` named is open.
     Ready {
         /// Which session.
@@ -365,4 +486,10 @@ pub enum ToRouter {
     },
     /// All is finished; the process exits now.
     Drained,
+    /// An attacher's wish, its first message behind the catalogue.
+    Attach(Attach),
+    /// An attacher leaves: its node is taken out at an epoch, then `Release` comes.
+    Detach,
+    /// An operator's wish, its only message.
+    Operate(Operation),
 }

@@ -11,6 +11,7 @@ mod message;
 pub use frames::{Encoding, FrameFault, Frames, MAX_MESSAGE, encode};
 pub use hello::{HELLO_LEN, Hello, HelloFault, MAX_HELLO_BODY, PROTOCOL_VERSION, Role};
 pub use message::{
-    AudioEncode, Catalogue, Change, ChannelSpec, Counters, GraphNode, KeyframeReason, Namespace,
-    NodeDescription, Task, TaskId, TaskKind, ThreadBeat, ToRouter, ToWorker, VideoEncode,
+    Attach, AudioEncode, Catalogue, Change, ChannelSpec, Counters, GraphNode, KeyframeReason,
+    Namespace, NodeDescription, OnFailure, Operation, Task, TaskId, TaskKind, ThreadBeat, ToRouter,
+    ToWorker, VideoEncode,
 };

@@ -1,7 +1,7 @@
 //! A pipeline's manifest: what it says, whether it can be run, and the chains of nodes that come of it.
 //!
-//! [`plan`] reads `{"pipeline": {"nodes": [{"id", "type", "params"}], "graph": [{"from", "to"}]}}` against the catalogue
-//! of those who would run it, and either gives the chains or names every fault at once, each with its JSON path. Router
+//! [`plan`] reads `{"pipeline": {"nodes": [{"id", "type", "params", "worker", "on_failure", "frame_limit_ms"}], "graph":
+//! [{"from", "to"}]}}` against the catalogues of those who would run it, and either gives the chains or names every fault at once, each with its JSON path. Router
 //! and workers use the same code, so that a pipeline which the router accepts is not refused by the worker for another reason.
 //!
 //! `input` and `output` are pseudo-nodes: the peer's media and the result `main`. `input.video`, `input.audio`,
@@ -17,10 +17,12 @@ mod suggest;
 pub use params::check as check_params;
 pub use suggest::did_you_mean;
 
-use crate::control::{Catalogue, GraphNode, NodeDescription};
+use crate::control::{Catalogue, GraphNode, NodeDescription, OnFailure};
 use crate::ids::NodeId;
+use crate::meta::Media;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Nodes of one pipeline (chosen; their numbers fit a stamp, and ten of them are stamped).
@@ -33,6 +35,9 @@ pub const MAX_PARAMS: usize = 4 * 1024;
 pub const MAX_PARAMS_TOTAL: usize = 32 * 1024;
 /// Faults that one reading tells; more are not looked for.
 pub const MAX_FAULTS: usize = 50;
+
+/// What an entry of `nodes` may say.
+const NODE_KEYS: [&str; 6] = ["id", "type", "params", "worker", "on_failure", "frame_limit_ms"];
 
 /// One thing that is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,51 +71,44 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A kind of media that a chain carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Media {
-    /// Pictures.
-    Video,
-    /// Sound.
-    Audio,
+/// What a node may take for one frame unless the manifest says otherwise, in milliseconds (DESIGN: 1 s).
+pub const FRAME_LIMIT_MS: u32 = 1_000;
+/// The most that a manifest may allow a node for one frame, in milliseconds (chosen).
+pub const MAX_FRAME_LIMIT_MS: u32 = 60_000;
+
+/// Who runs nodes, and which they have.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered<'a> {
+    /// Of our own pipeline worker.
+    pub built_in: &'a Catalogue,
+    /// Of the workers that the operator describes, by their names.
+    pub workers: &'a BTreeMap<String, Catalogue>,
 }
 
-impl Media {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Video, Self::Audio];
-
-    /// Its name as a port of `input` and `output`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Video => "video",
-            Self::Audio => "audio",
-        }
-    }
-
-    /// Whether nodes of this type take it.
-    #[must_use]
-    pub fn fits(self, node: &NodeDescription) -> bool {
-        match self {
-            Self::Video => node.video,
-            Self::Audio => node.audio,
-        }
-    }
+/// A node with where and how it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedNode {
+    /// As the worker gets it.
+    pub node: GraphNode,
+    /// The operator's worker that runs it; none is our own pipeline worker.
+    pub worker: Option<String>,
+    /// Milliseconds that it may take for one frame.
+    pub frame_limit_ms: u32,
 }
 
 /// What a pipeline does with each kind of media, ready for [`crate::control::TaskKind::Graph`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The nodes that pictures pass, in their order; empty is a plain hand-over.
-    pub video: Vec<GraphNode>,
+    pub video: Vec<PlannedNode>,
     /// The nodes that sound passes, in their order; empty is a plain hand-over.
-    pub audio: Vec<GraphNode>,
+    pub audio: Vec<PlannedNode>,
 }
 
 impl Plan {
     /// The chain of one kind.
     #[must_use]
-    pub fn chain(&self, media: Media) -> &[GraphNode] {
+    pub fn chain(&self, media: Media) -> &[PlannedNode] {
         match media {
             Media::Video => &self.video,
             Media::Audio => &self.audio,
@@ -123,6 +121,9 @@ struct Node<'a> {
     id: Option<NodeId>,
     kind: Option<&'a NodeDescription>,
     params: String,
+    worker: Option<String>,
+    on_failure: OnFailure,
+    frame_limit_ms: u32,
 }
 
 impl Node<'_> {
@@ -132,7 +133,10 @@ impl Node<'_> {
 
     /// Whether it takes this kind of media; a node of unknown type is not blamed a second time.
     fn takes(&self, media: Media) -> bool {
-        self.kind.is_none_or(|k| media.fits(k))
+        self.kind.is_none_or(|k| match media {
+            Media::Video => k.video,
+            Media::Audio => k.audio,
+        })
     }
 }
 
@@ -140,16 +144,16 @@ impl Node<'_> {
 ///
 /// # Errors
 /// Every fault that was found.
-pub fn plan(manifest: &Value, catalogue: &Catalogue) -> Result<Plan, Faults> {
+pub fn plan(manifest: &Value, offered: Offered<'_>) -> Result<Plan, Faults> {
     let mut log = Log::default();
-    let plan = read(manifest, catalogue, &mut log);
+    let plan = read(manifest, offered, &mut log);
     match plan {
         Some(plan) if log.faults.is_empty() => Ok(plan),
         _ => Err(Faults(log.faults)),
     }
 }
 
-fn read(manifest: &Value, catalogue: &Catalogue, log: &mut Log) -> Option<Plan> {
+fn read(manifest: &Value, offered: Offered<'_>, log: &mut Log) -> Option<Plan> {
     let root = log.object("$", manifest)?;
     log.only("$", root, &["pipeline"]);
     let Some(pipeline) = root.get("pipeline") else {
@@ -158,27 +162,29 @@ fn read(manifest: &Value, catalogue: &Catalogue, log: &mut Log) -> Option<Plan> 
     };
     let pipeline = log.object("$.pipeline", pipeline)?;
     log.only("$.pipeline", pipeline, &["nodes", "graph"]);
-    let nodes = nodes(pipeline.get("nodes"), catalogue, log);
+    let nodes = nodes(pipeline.get("nodes"), offered, log);
     let chains = match pipeline.get("graph") {
         None => chain::in_order(&nodes),
         Some(graph) => chain::read(graph, &nodes, log),
     };
-    let list = |indexes: &[usize]| indexes.iter().filter_map(|i| graph_node(*i, &nodes)).collect();
+    let list = |indexes: &[usize]| indexes.iter().filter_map(|i| planned(*i, &nodes)).collect();
     Some(Plan { video: list(&chains.video), audio: list(&chains.audio) })
 }
 
-fn graph_node(index: usize, nodes: &[Node<'_>]) -> Option<GraphNode> {
-    let node = nodes.get(index)?;
-    Some(GraphNode {
-        id: node.id.clone()?,
+fn planned(index: usize, nodes: &[Node<'_>]) -> Option<PlannedNode> {
+    let of = nodes.get(index)?;
+    let node = GraphNode {
+        id: of.id.clone()?,
         // There are no more than MAX_NODES, which fit.
         number: u8::try_from(index).ok()?,
-        kind: node.kind?.kind.clone(),
-        params: node.params.clone(),
-    })
+        kind: of.kind?.kind.clone(),
+        params: of.params.clone(),
+        on_failure: of.on_failure,
+    };
+    Some(PlannedNode { node, worker: of.worker.clone(), frame_limit_ms: of.frame_limit_ms })
 }
 
-fn nodes<'a>(value: Option<&Value>, catalogue: &'a Catalogue, log: &mut Log) -> Vec<Node<'a>> {
+fn nodes<'a>(value: Option<&Value>, offered: Offered<'a>, log: &mut Log) -> Vec<Node<'a>> {
     const AT: &str = "$.pipeline.nodes";
     let Some(list) = value else {
         log.fault("$.pipeline", "`nodes` is missing; `[]` is a plain hand-over");
@@ -191,11 +197,22 @@ fn nodes<'a>(value: Option<&Value>, catalogue: &'a Catalogue, log: &mut Log) -> 
     let mut bytes = 0usize;
     for (index, value) in list.iter().enumerate() {
         let at = format!("{AT}[{index}]");
-        let mut node = Node { id: None, kind: None, params: "{}".to_owned() };
+        let mut node = Node {
+            id: None,
+            kind: None,
+            params: "{}".to_owned(),
+            worker: None,
+            on_failure: OnFailure::default(),
+            frame_limit_ms: FRAME_LIMIT_MS,
+        };
         if let Some(object) = log.object(&at, value) {
-            log.only(&at, object, &["id", "type", "params"]);
+            log.only(&at, object, &NODE_KEYS);
             node.id = node_id(&at, object, &nodes, log);
-            node.kind = node_type(&at, object, catalogue, log);
+            node.on_failure = on_failure(&at, object, log);
+            node.frame_limit_ms = frame_limit(&at, object, log);
+            if let Some(catalogue) = worker(&at, object, offered, log, &mut node.worker) {
+                node.kind = node_type(&at, object, catalogue, log);
+            }
             if let Some(params) = node_params(&at, object, node.kind, log) {
                 node.params = params;
             }
@@ -233,6 +250,54 @@ fn node_id(
         log.fault(at_id, format!("`{id}` is already the id of `$.pipeline.nodes[{first}]`"));
     }
     Some(id)
+}
+
+/// The catalogue of the worker that the node names, or of our own.
+fn worker<'a>(
+    at: &str,
+    object: &Map<String, Value>,
+    offered: Offered<'a>,
+    log: &mut Log,
+    name: &mut Option<String>,
+) -> Option<&'a Catalogue> {
+    if !object.contains_key("worker") {
+        return Some(offered.built_in);
+    }
+    let text = log.text(at, object, "worker")?;
+    let found = offered.workers.get(text);
+    if found.is_some() {
+        *name = Some(text.to_owned());
+    } else {
+        let known: Vec<&str> = offered.workers.keys().map(String::as_str).collect();
+        let hint = did_you_mean(text, &known);
+        let what = format!("the config describes no worker {}{hint}", quote(text));
+        log.fault(format!("{at}.worker"), what);
+    }
+    found
+}
+
+fn on_failure(at: &str, object: &Map<String, Value>, log: &mut Log) -> OnFailure {
+    if !object.contains_key("on_failure") {
+        return OnFailure::default();
+    }
+    let Some(text) = log.text(at, object, "on_failure") else { return OnFailure::default() };
+    let known = OnFailure::ALL.map(OnFailure::name);
+    OnFailure::ALL.into_iter().find(|policy| policy.name() == text).unwrap_or_else(|| {
+        let hint = did_you_mean(text, &known);
+        let what = format!("must be one of {}, and is {}{hint}", known.join(", "), quote(text));
+        log.fault(format!("{at}.on_failure"), what);
+        OnFailure::default()
+    })
+}
+
+fn frame_limit(at: &str, object: &Map<String, Value>, log: &mut Log) -> u32 {
+    let Some(value) = object.get("frame_limit_ms") else { return FRAME_LIMIT_MS };
+    let limit = value.as_u64().and_then(|ms| u32::try_from(ms).ok());
+    limit.filter(|ms| (10..=MAX_FRAME_LIMIT_MS).contains(ms)).unwrap_or_else(|| {
+        let what = format!("must be a whole number from 10 to {MAX_FRAME_LIMIT_MS}");
+        log.fault(format!("{at}.frame_limit_ms"), what);
+        FRAME_LIMIT_MS
+    })
 }
 
 fn node_type<'a>(

@@ -14,12 +14,12 @@ fn nodes_without_a_graph_are_chained_in_their_order_by_what_they_take() {
     ]}}));
     assert_eq!(ids(&plan.video), ["blur", "through"]);
     assert_eq!(ids(&plan.audio), ["gate", "through", "gain"]);
-    assert_eq!(plan.video[0].params, r#"{"sigma":2}"#);
-    assert_eq!(plan.video[0].kind, "GaussianBlur");
-    assert_eq!(plan.audio[1].params, "{}");
+    assert_eq!(plan.video[0].node.params, r#"{"sigma":2}"#);
+    assert_eq!(plan.video[0].node.kind, "GaussianBlur");
+    assert_eq!(plan.audio[1].node.params, "{}");
     // The same node in both chains has one number: one stage in the statistics, one target for parameters.
-    assert_eq!(plan.video[1].number, 2);
-    assert_eq!(plan.audio[1].number, 2);
+    assert_eq!(plan.video[1].node.number, 2);
+    assert_eq!(plan.audio[1].node.number, 2);
 }
 
 #[test]
@@ -195,14 +195,14 @@ fn a_worker_whose_schema_is_broken_or_endless_checks_its_parameters_itself() {
         r##"{"properties": {"a": {"$ref": "#"}}}"##,
         r##"{"properties": {"a": {"anyOf": [{"$ref": "#/properties/a"}, {"$ref": "#/properties/a"}]}}}"##,
     ] {
-        assert!(plan(&manifest, &with(schema)).is_ok(), "{schema}");
+        assert!(run(&manifest, &with(schema)).is_ok(), "{schema}");
     }
 }
 
 proptest! {
     #[test]
     fn no_json_panics_the_reader(manifest in manifest_like(), schema in any_json()) {
-        let _ = plan(&manifest, &catalogue());
+        let _ = run(&manifest, &catalogue());
         if let Value::Object(object) = &manifest {
             let _ = check_params(&schema, object, "$");
         }
@@ -220,30 +220,82 @@ proptest! {
         let plan = planned(json!({"pipeline": {"nodes": nodes}}));
         let mut seen = vec![false; count];
         for media in Media::ALL {
-            let numbers: Vec<u8> = plan.chain(media).iter().map(|n| n.number).collect();
+            let numbers: Vec<u8> = plan.chain(media).iter().map(|n| n.node.number).collect();
             prop_assert!(numbers.is_sorted_by(|a, b| a < b));
             for node in plan.chain(media) {
-                let of = catalogue.nodes.iter().find(|n| n.kind == node.kind);
-                prop_assert!(of.is_some_and(|of| media.fits(of)));
-                seen[usize::from(node.number)] = true;
+                let of = catalogue.nodes.iter().find(|n| n.kind == node.node.kind);
+                let takes = of.map(|of| [of.video, of.audio][usize::from(media == Media::Audio)]);
+                prop_assert_eq!(takes, Some(true));
+                seen[usize::from(node.node.number)] = true;
             }
         }
         prop_assert!(seen.into_iter().all(|s| s));
     }
 }
 
+/// With our own nodes, and one worker of the operator's.
+fn run(manifest: &Value, built_in: &Catalogue) -> Result<Plan, Faults> {
+    let negative = NodeDescription {
+        kind: "Negative".into(),
+        summary: String::new(),
+        video: true,
+        audio: false,
+        params_schema: "{}".into(),
+    };
+    let own = Catalogue { codecs: Vec::new(), nodes: vec![negative] };
+    plan(manifest, Offered { built_in, workers: &[("negatives".to_owned(), own)].into() })
+}
+
+#[test]
+fn a_node_names_its_worker_its_policy_and_its_time() {
+    let plan = planned(json!({"pipeline": {"nodes": [
+        {"id": "face", "type": "Negative", "worker": "negatives", "on_failure": "bypass", "frame_limit_ms": 2500},
+        {"id": "gray", "type": "Grayscale"},
+    ]}}));
+    assert_eq!(plan.video[0].worker.as_deref(), Some("negatives"));
+    assert_eq!(plan.video[0].node.on_failure, OnFailure::Bypass);
+    assert_eq!(plan.video[0].frame_limit_ms, 2500);
+    assert_eq!(plan.video[1].worker, None);
+    assert_eq!(plan.video[1].node.on_failure, OnFailure::Hold);
+    assert_eq!(plan.video[1].frame_limit_ms, FRAME_LIMIT_MS);
+}
+
+#[test]
+fn a_worker_that_the_config_does_not_describe_and_a_policy_that_there_is_not_are_told() {
+    let Faults(faults) = refused(json!({"pipeline": {"nodes": [
+        {"id": "a", "type": "Negative", "worker": "negative"},
+        {"id": "b", "type": "Grayscale", "worker": "negatives"},
+        {"id": "c", "type": "Grayscale", "on_failure": "bypas"},
+        {"id": "d", "type": "Grayscale", "frame_limit_ms": 5},
+        {"id": "e", "type": "Grayscale", "frame_limit_ms": "10"},
+    ]}}));
+    assert_eq!(
+        faults.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(),
+        [
+            "$.pipeline.nodes[0].worker",
+            "$.pipeline.nodes[1].type",
+            "$.pipeline.nodes[2].on_failure",
+            "$.pipeline.nodes[3].frame_limit_ms",
+            "$.pipeline.nodes[4].frame_limit_ms",
+        ],
+        "{faults:?}"
+    );
+    assert!(faults[0].message.contains("did you mean `negatives`"), "{}", faults[0].message);
+    assert!(faults[2].message.contains("did you mean `bypass`"), "{}", faults[2].message);
+}
+
 fn planned(manifest: Value) -> Plan {
-    plan(&manifest, &catalogue()).unwrap_or_else(|faults| panic!("{faults}"))
+    run(&manifest, &catalogue()).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 fn refused(manifest: Value) -> Faults {
-    let faults = plan(&manifest, &catalogue()).expect_err("an unsound manifest was accepted");
+    let faults = run(&manifest, &catalogue()).expect_err("an unsound manifest was accepted");
     assert!(!faults.0.is_empty());
     faults
 }
 
-fn ids(nodes: &[GraphNode]) -> Vec<&str> {
-    nodes.iter().map(|n| n.id.as_str()).collect()
+fn ids(nodes: &[PlannedNode]) -> Vec<&str> {
+    nodes.iter().map(|n| n.node.id.as_str()).collect()
 }
 
 fn chain(nodes: &[(&str, &str)]) -> Value {

@@ -38,7 +38,11 @@ pub(crate) fn channel() -> impl Strategy<Value = ChannelName> {
     let form = select(vec![Form::Raw, Form::Encoded]);
     let place = prop_oneof![
         (peer(), track(), form).prop_map(|(peer, track, form)| Place::In { peer, track, form }),
-        (short(), short()).prop_map(|(node, port)| Place::Node { node, port }),
+        (short(), short(), option::of(peer())).prop_map(|(node, port, peer)| Place::Node {
+            node,
+            port,
+            peer
+        }),
         (short(), option::of(peer())).prop_map(|(output, peer)| Place::OutRaw { output, peer }),
         (short(), option::of(peer()), short(), codec()).prop_map(|(output, peer, tier, codec)| {
             Place::OutEncoded { output, peer, tier, codec }
@@ -195,8 +199,9 @@ fn spec() -> impl Strategy<Value = ChannelSpec> {
 }
 
 fn task() -> impl Strategy<Value = Task> {
-    let node = (short(), any::<u8>(), text(), text())
-        .prop_map(|(id, number, kind, params)| GraphNode { id, number, kind, params });
+    let node = (short(), any::<u8>(), text(), text(), select(OnFailure::ALL.to_vec())).prop_map(
+        |(id, number, kind, params, on_failure)| GraphNode { id, number, kind, params, on_failure },
+    );
     let kind = prop_oneof![
         codec().prop_map(|codec| TaskKind::Decode { codec }),
         (codec(), any::<u32>(), any::<u16>(), any::<u16>(), any::<u32>()).prop_map(
@@ -222,9 +227,11 @@ fn task() -> impl Strategy<Value = Task> {
                 })
             }),
         vec(node, 0..4).prop_map(|nodes| TaskKind::Graph { nodes }),
+        Just(TaskKind::Tap),
+        select(Media::ALL.to_vec()).prop_map(|media| TaskKind::Source { media }),
     ];
-    (any::<u32>(), kind, spec(), spec(), text(), any::<u32>(), any::<u32>()).prop_map(
-        |(id, kind, input, output, wake, max_raw, frame_limit_ms)| Task {
+    (any::<u32>(), kind, option::of(spec()), option::of(spec()), text(), any::<u32>(), any::<u32>())
+        .prop_map(|(id, kind, input, output, wake, max_raw, frame_limit_ms)| Task {
             id: TaskId(id),
             kind,
             input,
@@ -232,8 +239,7 @@ fn task() -> impl Strategy<Value = Task> {
             wake,
             max_raw,
             frame_limit_ms,
-        },
-    )
+        })
 }
 
 fn reason() -> impl Strategy<Value = KeyframeReason> {
@@ -243,11 +249,8 @@ fn reason() -> impl Strategy<Value = KeyframeReason> {
 pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
     let change = prop_oneof![
         task().prop_map(Change::Add),
-        (any::<u32>(), spec(), spec()).prop_map(|(task, input, output)| Change::Rewire {
-            task: TaskId(task),
-            input,
-            output
-        }),
+        (any::<u32>(), option::of(spec()), option::of(spec()))
+            .prop_map(|(task, input, output)| Change::Rewire { task: TaskId(task), input, output }),
         any::<u32>().prop_map(|task| Change::Remove(TaskId(task))),
     ];
     let (number, channel) = (any::<u32>(), any::<u32>().prop_map(ChannelIndex));
@@ -273,6 +276,16 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
                 ToWorker::Bitrate { session, channel, epoch, bits_per_second }
             }
         ),
+        (session(), any::<u32>(), number, any::<u64>()).prop_map(
+            |(session, channel, epoch, media_time_ns)| ToWorker::Repeat {
+                session,
+                channel: ChannelIndex(channel),
+                epoch,
+                media_time_ns
+            }
+        ),
+        text().prop_map(|error| ToWorker::Denied { error }),
+        Just(ToWorker::Done),
         (session(), short(), text(), number).prop_map(|(session, node, params, request)| {
             ToWorker::Params { session, node, params, request }
         }),
@@ -335,5 +348,28 @@ pub(crate) fn to_router() -> impl Strategy<Value = ToRouter> {
             .prop_map(|(sequence, threads)| ToRouter::Heartbeat { sequence, threads }),
         session().prop_map(|session| ToRouter::Released { session }),
         Just(ToRouter::Drained),
+        (session(), text()).prop_map(|(session, error)| ToRouter::Unassigned { session, error }),
+        attach().prop_map(ToRouter::Attach),
+        Just(ToRouter::Detach),
+        operation().prop_map(ToRouter::Operate),
+    ]
+}
+
+fn attach() -> impl Strategy<Value = Attach> {
+    prop_oneof![
+        channel().prop_map(|channel| Attach::Tap { channel }),
+        (channel(), short(), select(OnFailure::ALL.to_vec()))
+            .prop_map(|(channel, node, on_failure)| Attach::Insert { channel, node, on_failure }),
+        (session(), peer(), select(Media::ALL.to_vec()))
+            .prop_map(|(session, peer, media)| Attach::Source { session, peer, media }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        (session(), option::of(short()))
+            .prop_map(|(session, node)| Operation::Restart { session, node }),
+        (session(), text()).prop_map(|(session, name)| Operation::Detach { session, name }),
+        session().prop_map(|session| Operation::Close { session }),
     ]
 }

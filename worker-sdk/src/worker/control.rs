@@ -110,8 +110,8 @@ impl Control {
         mut socket: UnixStream,
         role: Role,
         name: &str,
+        encoding: Encoding,
     ) -> Result<Self, StartFault> {
-        let encoding = Encoding::Bincode;
         let name: String = name.chars().filter(char::is_ascii_graphic).take(64).collect();
         let own = Hello { role, name, pid: std::process::id(), encoding };
         let io = |e: io::Error| StartFault::Socket(e);

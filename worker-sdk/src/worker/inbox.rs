@@ -26,8 +26,8 @@ pub(super) enum Port<P> {
 /// A task's ports in a new wiring.
 #[derive(Debug)]
 pub(super) struct Wiring {
-    pub(super) input: Port<Inlet>,
-    pub(super) output: Port<Outlet>,
+    pub(super) input: Option<Port<Inlet>>,
+    pub(super) output: Option<Port<Outlet>>,
 }
 
 /// All that waits for a task's thread.
@@ -39,6 +39,7 @@ pub(super) struct Orders {
     pub(super) rewire: Vec<Wiring>,
     pub(super) keyframe: bool,
     pub(super) bitrate: Option<u32>,
+    pub(super) repeat: Option<u64>,
     pub(super) params: Vec<(NodeId, String, Arc<Answer>)>,
 }
 
@@ -77,6 +78,11 @@ impl Inbox {
 
     pub(super) fn rewire(&self, wiring: Wiring) {
         self.put(|orders| orders.rewire.push(wiring));
+    }
+
+    /// The last frame is wanted once more, at this media time.
+    pub(super) fn repeat(&self, media_time_ns: u64) {
+        self.put(|orders| orders.repeat = Some(media_time_ns));
     }
 
     /// One more command; `answer` is told of how it went, for parameters.

@@ -5,9 +5,11 @@
 //! (hello, catalogue, heartbeats every 100 ms, prepare and switch); each task has a thread of its own that waits for
 //! frames and commands. When the router goes away the process ends at once; the router sweeps what it leaves.
 
+mod attach;
 mod beat;
 mod control;
 mod inbox;
+mod mark;
 mod output;
 mod process;
 mod processor;
@@ -18,9 +20,10 @@ mod task;
 
 pub use crate::schema::contract::DropReason;
 pub use crate::schema::control::{
-    Catalogue, KeyframeReason, NodeDescription, Role, Task, TaskKind,
+    Attach, Catalogue, KeyframeReason, NodeDescription, Role, Task, TaskKind,
 };
-pub use output::Output;
+pub use attach::{connect, connect_in};
+pub use output::{Marker, Output};
 pub use processor::{Command, Factory, Processor, TaskError};
-pub use run::run;
+pub use run::{attach, attach_over, run};
 pub use simple::Worker;

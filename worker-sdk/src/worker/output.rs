@@ -1,6 +1,7 @@
 //! Where a processor puts its frames, and what else it has to say about them.
 
 use super::control::Outbox;
+use super::mark::Place;
 use crate::{Loan, Outlet, SendFault};
 use remotemedia_shm_schema::contract::DropReason;
 use remotemedia_shm_schema::control::{ChannelSpec, Counters, KeyframeReason, ToRouter};
@@ -74,18 +75,34 @@ impl Notes {
 /// What [`super::Processor::process`] puts its results into.
 #[derive(Debug)]
 pub struct Output<'a> {
-    pub(super) outlet: &'a mut Outlet,
+    pub(super) outlet: Option<&'a mut Outlet>,
     pub(super) notes: &'a mut Notes,
-    pub(super) input: &'a ChannelSpec,
+    pub(super) input: Option<&'a ChannelSpec>,
+    pub(super) place: &'a Place,
 }
 
-impl Output<'_> {
+/// Tells which node works, for whoever looks after a crash what it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Marker<'a>(&'a Place);
+
+impl Marker<'_> {
+    /// The node with this number in the session begins.
+    pub fn node(self, number: u8) {
+        self.0.enter(Some(number));
+    }
+}
+
+impl<'a> Output<'a> {
+    fn outlet(&mut self) -> Result<&mut Outlet, SendFault> {
+        self.outlet.as_deref_mut().ok_or(SendFault::Nowhere)
+    }
+
     /// Memory for a result; see [`Outlet::loan`].
     ///
     /// # Errors
-    /// As there.
+    /// As there, and when the task makes no frames.
     pub fn loan(&mut self, len: usize) -> Result<Loan<'_>, SendFault> {
-        self.outlet.loan(len)
+        self.outlet()?.loan(len)
     }
 
     /// The greatest loan that the channel has, for encoders; see [`Loan::publish_len`].
@@ -93,7 +110,7 @@ impl Output<'_> {
     /// # Errors
     /// As [`Outlet::loan`].
     pub fn loan_max(&mut self) -> Result<Loan<'_>, SendFault> {
-        self.outlet.loan_max()
+        self.outlet()?.loan_max()
     }
 
     /// A frame without payload; see [`Outlet::publish_empty`].
@@ -101,18 +118,26 @@ impl Output<'_> {
     /// # Errors
     /// As there.
     pub fn publish_empty(&mut self, meta: Meta) -> Result<(), SendFault> {
-        self.outlet.publish_empty(meta)
+        self.outlet()?.publish_empty(meta)
     }
 
-    /// The channel that is written.
+    /// The channel that is written, if there is one.
     #[must_use]
-    pub fn spec(&self) -> &ChannelSpec {
-        self.outlet.spec()
+    pub fn spec(&self) -> Option<&ChannelSpec> {
+        self.outlet.as_deref().map(Outlet::spec)
+    }
+
+    /// To mark which node works.
+    #[must_use]
+    pub fn marker(&self) -> Marker<'a> {
+        Marker(self.place)
     }
 
     /// Asks for a keyframe on the task's input; several wishes within 250 ms are one.
     pub fn want_keyframe(&mut self, reason: KeyframeReason) {
-        self.notes.want_keyframe(self.input, reason);
+        if let Some(input) = self.input {
+            self.notes.want_keyframe(input, reason);
+        }
     }
 
     /// A frame was dropped.

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::getppid;
 use remotemedia_shm_schema::control::{FrameFault, HelloFault, Role};
+use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -36,6 +37,10 @@ pub(super) enum StartFault {
     Hello(#[from] HelloFault),
     #[error("the other end of the control socket is not a router but {0:?}")]
     NotTheRouter(Role),
+    #[error("the router refuses: {0}")]
+    Denied(String),
+    #[error("the router is gone")]
+    Gone,
     #[error(transparent)]
     Frame(#[from] FrameFault),
 }
@@ -86,14 +91,35 @@ pub(super) fn harden() -> Result<(), StartFault> {
     Ok(())
 }
 
-/// Takes SIGTERM as a readable event, to be called before any thread is started, which inherits the mask; and ignores
-/// SIGINT, which goes to the whole foreground group on Ctrl-C: the router drains us then.
-pub(super) fn signals() -> Result<SignalFd, StartFault> {
-    // SAFETY: no handler of ours is installed, the signal is ignored by the kernel.
-    unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }
-        .map_err(|e| StartFault::System("ignore SIGINT", e))?;
+/// The file for marks that the router left us, if it did.
+pub(super) fn marks() -> Option<File> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let number = std::env::var("REMOTEMEDIA_MARKS_FD").ok()?.parse::<RawFd>().ok()?;
+    if number <= 2 || TAKEN.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    // SAFETY: as in `control_socket`.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    if fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
+        std::mem::forget(fd);
+        return None;
+    }
+    Some(File::from(fd))
+}
+
+/// Takes SIGTERM as a readable event, to be called before any thread is started, which inherits the mask. SIGINT goes to
+/// the whole foreground group on Ctrl-C: a worker that the router started ignores it, for the router drains it then; one
+/// that attached by itself takes it as SIGTERM.
+pub(super) fn signals(started: bool) -> Result<SignalFd, StartFault> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTERM);
+    if started {
+        // SAFETY: no handler of ours is installed, the signal is ignored by the kernel.
+        unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }
+            .map_err(|e| StartFault::System("ignore SIGINT", e))?;
+    } else {
+        mask.add(Signal::SIGINT);
+    }
     mask.thread_block().map_err(|e| StartFault::System("block SIGTERM", e))?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|e| StartFault::System("read SIGTERM", e))

@@ -4,6 +4,7 @@ use super::Output;
 use crate::{Frame, SendFault};
 use remotemedia_shm_schema::NodeId;
 use remotemedia_shm_schema::control::{Catalogue, Task};
+use std::time::Duration;
 
 /// Why a frame, a command or a task failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,35 @@ pub trait Processor: Send {
     /// # Errors
     /// Told to whoever asked.
     fn command(&mut self, command: &Command) -> Result<(), TaskError>;
+
+    /// Whether the last frame is to be kept for [`Processor::repeat`].
+    fn keeps_last(&self) -> bool {
+        false
+    }
+
+    /// No frames come, for a process before this one is away and its nodes hold: shows the last one again, or what stands
+    /// for none, at this media time.
+    ///
+    /// # Errors
+    /// Counted.
+    fn repeat(
+        &mut self,
+        last: Option<&Frame>,
+        media_time_ns: u64,
+        out: &mut Output<'_>,
+    ) -> Result<(), TaskError> {
+        let _ = (last, media_time_ns, out);
+        Ok(())
+    }
+
+    /// Makes frames, in a task that has no input; gives how long to wait until the next call.
+    ///
+    /// # Errors
+    /// Counted; it is called again after a second.
+    fn produce(&mut self, out: &mut Output<'_>) -> Result<Duration, TaskError> {
+        let _ = out;
+        Err(TaskError::failed("this processor makes nothing by itself"))
+    }
 
     /// The task reads from, or writes to, other channels from now on: a process beside it was replaced. An encoder makes
     /// its next frame a keyframe.

@@ -1,6 +1,8 @@
 //! A worker's main thread: one loop over the control socket, the task threads' notes, signals and the heartbeat.
 
+use super::attach::connect;
 use super::control::{Control, Note, Outbox, Router};
+use super::mark::Marks;
 use super::process::{self, StartFault};
 use super::session::{Ended, Session};
 use super::task::SharedFactory;
@@ -8,9 +10,11 @@ use super::{Command, Factory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use remotemedia_shm_schema::SessionId;
-use remotemedia_shm_schema::control::{Namespace, Role, ToRouter, ToWorker};
+use remotemedia_shm_schema::control::{Attach, Encoding, Namespace, Role, ToRouter, ToWorker};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -23,6 +27,9 @@ const DRAIN: Duration = Duration::from_millis(200);
 /// Sessions that one worker serves at most; DESIGN's default is one (chosen).
 const MAX_SESSIONS: usize = 64;
 
+/// How long an attached program waits for the router to take it out before it ends all the same (chosen).
+const DETACH: Duration = Duration::from_secs(2);
+
 /// Runs a worker until the router drains it or goes away; `main` of a worker returns what this gives.
 ///
 /// It takes the socket that the router left, says hello as `role` under `name`, tells the factory's catalogue, and
@@ -30,11 +37,39 @@ const MAX_SESSIONS: usize = 64;
 /// 0 after a drain or when the router is gone, 1 when something failed. To be called from `main` before any thread is
 /// started.
 pub fn run(role: Role, name: &str, factory: impl Factory + 'static) -> ExitCode {
-    run_boxed(role, name, Box::new(factory))
+    serve(name, Server::start(role, name, Box::new(factory)))
+}
+
+/// Attaches to a running router ([`super::connect`] says which) and runs until SIGTERM or Ctrl-C, when it detaches, or
+/// until the router is gone or takes it out.
+///
+/// `main` returns what this gives: 0 after detaching, 1 when the router refused or is gone. To be called before any
+/// thread is started.
+pub fn attach(name: &str, wish: Attach, factory: impl Factory + 'static) -> ExitCode {
+    attach_boxed(name, wish, Box::new(factory))
+}
+
+/// As [`attach`], to the router at the other end of this socket.
+pub fn attach_over(
+    socket: UnixStream,
+    name: &str,
+    wish: Attach,
+    factory: impl Factory + 'static,
+) -> ExitCode {
+    serve(name, Server::attach(socket, name, wish, Box::new(factory)))
 }
 
 pub(super) fn run_boxed(role: Role, name: &str, factory: Box<dyn Factory>) -> ExitCode {
-    let mut server = match Server::start(role, name, factory) {
+    serve(name, Server::start(role, name, factory))
+}
+
+pub(super) fn attach_boxed(name: &str, wish: Attach, factory: Box<dyn Factory>) -> ExitCode {
+    let socket = connect().map_err(StartFault::from);
+    serve(name, socket.and_then(|socket| Server::attach(socket, name, wish, factory)))
+}
+
+fn serve(name: &str, server: Result<Server, StartFault>) -> ExitCode {
+    let mut server = match server {
         Ok(server) => server,
         Err(fault) => {
             // Its user sees this on the terminal; a worker has no other way to tell before the hello.
@@ -48,6 +83,9 @@ pub(super) fn run_boxed(role: Role, name: &str, factory: Box<dyn Factory>) -> Ex
         Ok(Ok(())) => process::leave(0),
         Ok(Err(fault)) => {
             tracing::error!(%fault, worker = name, "the worker ends");
+            if server.attached {
+                eprintln!("{name}: {fault}");
+            }
             process::leave(1)
         }
         Err(_) => process::leave(1),
@@ -59,29 +97,61 @@ struct Server {
     signals: SignalFd,
     outbox: Arc<Outbox>,
     factory: SharedFactory,
+    marks: Arc<Marks>,
     sessions: BTreeMap<SessionId, Session>,
     next_beat: Instant,
     beats: u64,
     draining: Option<Instant>,
+    /// It came by itself, and asks before it goes.
+    attached: bool,
+    detaching: Option<Instant>,
+    denied: Option<String>,
 }
 
 impl Server {
     fn start(role: Role, name: &str, factory: Box<dyn Factory>) -> Result<Self, StartFault> {
         // In this order: no thread before the signal mask, nothing to lose before the parent is known to live.
-        let signals = process::signals()?;
+        let signals = process::signals(true)?;
         let socket = process::control_socket()?;
+        let marks = process::marks();
         process::harden()?;
-        let mut control = Control::greet(socket, role, name)?;
+        let mut control = Control::greet(socket, role, name, Encoding::Bincode)?;
         control.say(&ToRouter::Catalogue(factory.catalogue()));
+        Self::new(control, signals, marks, factory)
+    }
+
+    fn attach(
+        socket: UnixStream,
+        name: &str,
+        wish: Attach,
+        factory: Box<dyn Factory>,
+    ) -> Result<Self, StartFault> {
+        let signals = process::signals(false)?;
+        let mut control = Control::greet(socket, Role::Custom, name, Encoding::Json)?;
+        control.say(&ToRouter::Catalogue(factory.catalogue()));
+        control.say(&ToRouter::Attach(wish));
+        Ok(Self { attached: true, ..Self::new(control, signals, None, factory)? })
+    }
+
+    fn new(
+        control: Control,
+        signals: SignalFd,
+        marks: Option<File>,
+        factory: Box<dyn Factory>,
+    ) -> Result<Self, StartFault> {
         Ok(Self {
             control,
             signals,
             outbox: Arc::new(Outbox::new()?),
             factory: Arc::new(Mutex::new(factory)),
+            marks: Marks::new(marks),
             sessions: BTreeMap::new(),
             next_beat: Instant::now(),
             beats: 0,
             draining: None,
+            attached: false,
+            detaching: None,
+            denied: None,
         })
     }
 
@@ -90,14 +160,23 @@ impl Server {
         loop {
             self.wait();
             let mut messages = Vec::new();
-            if self.control.read(|message| messages.push(message))? == Router::Gone {
-                return Ok(());
-            }
+            let router = self.control.read(|message| messages.push(message))?;
             for message in messages {
                 self.obey(message);
             }
+            if let Some(why) = self.denied.take() {
+                return Err(StartFault::Denied(why));
+            }
+            if router == Router::Gone {
+                // What the router started has nothing to live for; what attached has somebody to tell.
+                let left = !self.attached || self.detaching.is_some();
+                return if left { Ok(()) } else { Err(StartFault::Gone) };
+            }
             if let Ok(Some(_)) = self.signals.read_signal() {
-                self.drain();
+                self.end();
+            }
+            if self.detaching.is_some_and(|since| since.elapsed() >= DETACH) {
+                return Ok(());
             }
             self.pass_on();
             self.beat();
@@ -174,10 +253,33 @@ impl Server {
                 Some(found) => {
                     found.release();
                     self.bury();
+                    // It came for this session alone.
+                    if self.attached {
+                        self.drain();
+                    }
                 }
                 None => self.say(Some(ToRouter::Released { session })),
             },
+            ToWorker::Repeat { session, channel, media_time_ns, .. } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.repeat(channel, media_time_ns);
+                }
+            }
             ToWorker::Drain => self.drain(),
+            ToWorker::Denied { error } => self.denied = Some(error),
+            // An operator's word.
+            ToWorker::Done => {}
+        }
+    }
+
+    /// A signal asked it to end.
+    fn end(&mut self) {
+        if self.attached && self.detaching.is_none() && self.draining.is_none() {
+            // Taken out at an epoch, so that nobody misses it; `Release` comes then.
+            self.detaching = Some(Instant::now());
+            self.control.say(&ToRouter::Detach);
+        } else {
+            self.drain();
         }
     }
 
@@ -189,7 +291,8 @@ impl Server {
         } else {
             let factory = Arc::clone(&self.factory);
             let outbox = Arc::clone(&self.outbox);
-            match Session::open(id.clone(), namespace, factory, outbox) {
+            let marks = Arc::clone(&self.marks);
+            match Session::open(id.clone(), namespace, factory, outbox, marks) {
                 Ok(session) => {
                     self.sessions.insert(id.clone(), session);
                     return self.say(Some(ToRouter::Assigned { session: id }));
@@ -197,8 +300,7 @@ impl Server {
                 Err(fault) => fault.to_string(),
             }
         };
-        // The protocol has no word for this; whatever the router prepares next is refused, with the reason in the log.
-        tracing::error!(session = %id, refused, "a session cannot be served");
+        self.say(Some(ToRouter::Unassigned { session: id, error: refused }));
     }
 
     /// What the task threads have to say.

@@ -4,6 +4,7 @@ use super::Command;
 use super::beat::Beat;
 use super::control::Outbox;
 use super::inbox::{Answer, Inbox, Port, Wiring};
+use super::mark::Marks;
 use super::task::{self, Parts, SharedFactory};
 use crate::Attachment;
 use remotemedia_shm_schema::control::{
@@ -32,7 +33,7 @@ struct Handle {
 struct Prepared {
     epoch: u32,
     added: BTreeMap<TaskId, Handle>,
-    rewired: Vec<(TaskId, ChannelSpec, ChannelSpec, Wiring)>,
+    rewired: Vec<(TaskId, Option<ChannelSpec>, Option<ChannelSpec>, Wiring)>,
     removed: Vec<TaskId>,
     /// Tasks whose processor is still being made.
     unmade: BTreeSet<TaskId>,
@@ -53,6 +54,7 @@ pub(super) struct Session {
     attachment: Attachment,
     factory: SharedFactory,
     outbox: Arc<Outbox>,
+    marks: Arc<Marks>,
     epoch: Option<u32>,
     tasks: BTreeMap<TaskId, Handle>,
     prepared: Option<Prepared>,
@@ -70,12 +72,14 @@ impl Session {
         namespace: &Namespace,
         factory: SharedFactory,
         outbox: Arc<Outbox>,
+        marks: Arc<Marks>,
     ) -> Result<Self, crate::Fault> {
         Ok(Self {
             id,
             attachment: Attachment::open(namespace)?,
             factory,
             outbox,
+            marks,
             epoch: None,
             tasks: BTreeMap::new(),
             prepared: None,
@@ -149,9 +153,14 @@ impl Session {
             return Err(format!("a session may have {MAX_TASKS} tasks in one worker"));
         }
         let text = |e: crate::Fault| e.to_string();
-        let input = self.attachment.inlet(&task.input).map_err(text)?;
-        let output = self.attachment.outlet(&task.output).map_err(text)?;
-        let wake = self.attachment.wake(&task.wake).map_err(text)?;
+        let open = |spec: &ChannelSpec| self.attachment.inlet(spec).map_err(text);
+        let input = task.input.as_ref().map(open).transpose()?;
+        let open = |spec: &ChannelSpec| self.attachment.outlet(spec).map_err(text);
+        let output = task.output.as_ref().map(open).transpose()?;
+        let wake = match &input {
+            Some(_) => Some(self.attachment.wake(&task.wake).map_err(text)?),
+            None => None,
+        };
         let inbox = Arc::new(Inbox::new().map_err(|e| e.to_string())?);
         let beat = Arc::new(Beat::new());
         self.serial += 1;
@@ -166,6 +175,7 @@ impl Session {
             wake,
             inbox: Arc::clone(&inbox),
             beat: Arc::clone(&beat),
+            place: self.marks.place(id),
             factory: Arc::clone(&self.factory),
             outbox: Arc::clone(&self.outbox),
             serial,
@@ -179,24 +189,38 @@ impl Session {
     fn rewire(
         &mut self,
         id: TaskId,
-        input: ChannelSpec,
-        output: ChannelSpec,
+        input: Option<ChannelSpec>,
+        output: Option<ChannelSpec>,
     ) -> Result<(), String> {
         let Some(handle) = self.tasks.get(&id) else {
             return Err(format!("there is no task {}", id.0));
         };
         let text = |e: crate::Fault| e.to_string();
         // Opened here, so that the task's thread goes on with its frames meanwhile.
+        let same = |one: &Option<ChannelSpec>, other: &ChannelSpec| {
+            one.as_ref().is_some_and(|spec| spec.service == other.service)
+        };
+        if input.is_some() != handle.task.input.is_some()
+            || output.is_some() != handle.task.output.is_some()
+        {
+            return Err(format!("task {} cannot win or lose an end", id.0));
+        }
         let wiring = Wiring {
-            input: if input.service == handle.task.input.service {
-                Port::Keep(input.clone())
-            } else {
-                Port::Fresh(Box::new(self.attachment.inlet(&input).map_err(text)?))
+            input: match &input {
+                Some(spec) if same(&handle.task.input, spec) => Some(Port::Keep(spec.clone())),
+                Some(spec) => {
+                    let inlet = self.attachment.inlet(spec).map_err(text)?;
+                    Some(Port::Fresh(Box::new(inlet)))
+                }
+                None => None,
             },
-            output: if output.service == handle.task.output.service {
-                Port::Keep(output.clone())
-            } else {
-                Port::Fresh(Box::new(self.attachment.outlet(&output).map_err(text)?))
+            output: match &output {
+                Some(spec) if same(&handle.task.output, spec) => Some(Port::Keep(spec.clone())),
+                Some(spec) => {
+                    let outlet = self.attachment.outlet(spec).map_err(text)?;
+                    Some(Port::Fresh(Box::new(outlet)))
+                }
+                None => None,
             },
         };
         if let Some(prepared) = &mut self.prepared {
@@ -281,9 +305,22 @@ impl Session {
     /// The task that writes this channel gets a command. An old epoch does not matter: a keyframe too many costs less
     /// than one too few.
     pub(super) fn command_writer(&self, channel: ChannelIndex, command: &Command) {
-        for handle in self.tasks.values().filter(|h| h.task.output.index == channel) {
+        for handle in self.writers(channel) {
             handle.inbox.command(command.clone(), None);
         }
+    }
+
+    /// The task that writes this channel shows its last frame again.
+    pub(super) fn repeat(&self, channel: ChannelIndex, media_time_ns: u64) {
+        for handle in self.writers(channel) {
+            handle.inbox.repeat(media_time_ns);
+        }
+    }
+
+    fn writers(&self, channel: ChannelIndex) -> impl Iterator<Item = &Handle> {
+        self.tasks.values().filter(move |handle| {
+            handle.task.output.as_ref().is_some_and(|output| output.index == channel)
+        })
     }
 
     /// New parameters for a node, in all tasks that run it; the answer follows when all have applied them.
@@ -341,6 +378,10 @@ impl Session {
 fn runs(kind: &TaskKind, node: &NodeId) -> bool {
     match kind {
         TaskKind::Graph { nodes } => nodes.iter().any(|n| n.id == *node),
-        TaskKind::Decode { .. } | TaskKind::EncodeVideo(_) | TaskKind::EncodeAudio(_) => false,
+        TaskKind::Decode { .. }
+        | TaskKind::EncodeVideo(_)
+        | TaskKind::EncodeAudio(_)
+        | TaskKind::Tap
+        | TaskKind::Source { .. } => false,
     }
 }

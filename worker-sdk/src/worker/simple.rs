@@ -1,11 +1,18 @@
 //! A whole worker from one function over pictures or sound.
 
-use super::run::run_boxed;
-use super::{Catalogue, Factory, NodeDescription, Output, Processor, Role, Task, TaskError};
+use super::run::{attach_boxed, run_boxed};
+use super::{
+    Attach, Catalogue, Factory, NodeDescription, Output, Processor, Role, Task, TaskError,
+};
 use super::{Command, TaskKind};
 use crate::{Frame, Picture, PictureMut, monotonic_ns};
-use remotemedia_shm_schema::{AudioGeometry, Content, Meta, Stage, Stamp, VideoGeometry};
+use remotemedia_shm_schema::channel::NameFault;
+use remotemedia_shm_schema::control::OnFailure;
+use remotemedia_shm_schema::{
+    AudioGeometry, Content, Media, Meta, NodeId, PeerId, SessionId, Stage, Stamp, VideoGeometry,
+};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A worker with one function.
 ///
@@ -52,10 +59,217 @@ impl Worker {
         Self { name, factory }
     }
 
-    /// Runs it; see [`super::run`].
+    /// Runs it as a process that the router started; see [`super::run`].
     #[must_use]
     pub fn run(self) -> ExitCode {
         run_boxed(Role::Custom, &self.name, self.factory)
+    }
+
+    /// Attaches to a running router as a node between a raw channel and its readers, until Ctrl-C; see
+    /// [`super::attach`]. While it is away its media are held.
+    #[must_use]
+    pub fn insert(self, channel: &str, node: &str) -> ExitCode {
+        let wish = channel.parse().map_err(|e: NameFault| e.to_string()).and_then(|channel| {
+            let node = NodeId::new(node).map_err(|e| e.to_string())?;
+            Ok(Attach::Insert { channel, node, on_failure: OnFailure::Hold })
+        });
+        self.attach(wish)
+    }
+
+    /// Attaches to a running router as a reader beside a channel's own, until Ctrl-C: `function` sees each frame in
+    /// place, and holds nobody up.
+    #[must_use]
+    pub fn tap<F>(name: impl Into<String>, channel: &str, function: F) -> ExitCode
+    where
+        F: FnMut(&Frame) -> Result<(), TaskError> + Clone + Send + 'static,
+    {
+        let make = move || Box::new(Tap { function: function.clone() }) as Box<_>;
+        let worker = Self { name: name.into(), factory: Box::new(Alone { make: Box::new(make) }) };
+        let wish = channel.parse().map(|channel| Attach::Tap { channel });
+        worker.attach(wish.map_err(|e: NameFault| e.to_string()))
+    }
+
+    /// Attaches to a running router as a source of sound, until Ctrl-C: `function` fills one block after the other, is
+    /// told how many came before, and is called as often as blocks of this geometry last.
+    #[must_use]
+    pub fn sound_source<F>(peer: &str, session: &str, block: AudioGeometry, function: F) -> ExitCode
+    where
+        F: FnMut(u64, &mut [f32]) -> Result<(), TaskError> + Clone + Send + 'static,
+    {
+        let make = move || {
+            let every = u64::from(block.samples) * 1_000_000_000 / u64::from(block.rate.max(1));
+            let (function, clock) = (function.clone(), Ticks::every(Duration::from_nanos(every)));
+            Box::new(SoundSource { function, block, clock }) as Box<_>
+        };
+        Self::source(peer, session, Media::Audio, Box::new(make))
+    }
+
+    /// Attaches to a running router as a source of pictures, until Ctrl-C; as [`Worker::sound_source`], so many a second.
+    #[must_use]
+    pub fn picture_source<F>(
+        peer: &str,
+        session: &str,
+        (width, height): (u16, u16),
+        per_second: u32,
+        function: F,
+    ) -> ExitCode
+    where
+        F: FnMut(u64, &mut PictureMut<'_>) -> Result<(), TaskError> + Clone + Send + 'static,
+    {
+        let make = move || {
+            let every = Duration::from_secs(1) / per_second.max(1);
+            let (function, clock) = (function.clone(), Ticks::every(every));
+            Box::new(PictureSource { function, width, height, clock }) as Box<_>
+        };
+        Self::source(peer, session, Media::Video, Box::new(make))
+    }
+
+    fn source(peer: &str, session: &str, media: Media, make: Make) -> ExitCode {
+        let wish = SessionId::new(session)
+            .and_then(|session| Ok(Attach::Source { session, peer: PeerId::new(peer)?, media }));
+        let worker = Self { name: peer.to_owned(), factory: Box::new(Alone { make }) };
+        worker.attach(wish.map_err(|e| e.to_string()))
+    }
+
+    fn attach(self, wish: Result<Attach, String>) -> ExitCode {
+        match wish {
+            Ok(wish) => attach_boxed(&self.name, wish, self.factory),
+            Err(why) => {
+                eprintln!("{}: {why}", self.name);
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+type Make = Box<dyn Fn() -> Box<dyn Processor> + Send>;
+
+/// A worker with one kind of task, whatever it is called.
+struct Alone {
+    make: Make,
+}
+
+impl Factory for Alone {
+    fn catalogue(&self) -> Catalogue {
+        Catalogue::default()
+    }
+
+    fn make(&mut self, _: &Task) -> Result<Box<dyn Processor>, TaskError> {
+        Ok((self.make)())
+    }
+}
+
+struct Tap<F> {
+    function: F,
+}
+
+impl<F> Processor for Tap<F>
+where
+    F: FnMut(&Frame) -> Result<(), TaskError> + Send,
+{
+    fn process(&mut self, frame: &Frame, _: &mut Output<'_>) -> Result<(), TaskError> {
+        (self.function)(frame)
+    }
+
+    fn command(&mut self, _: &Command) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// The times of a source's frames: on a grid from its first one, whatever each took.
+#[derive(Debug)]
+struct Ticks {
+    every: Duration,
+    begin_ns: Option<u64>,
+    made: u64,
+}
+
+impl Ticks {
+    fn every(every: Duration) -> Self {
+        Self { every, begin_ns: None, made: 0 }
+    }
+
+    /// The number of the next frame, and when it is.
+    fn next(&mut self) -> (u64, u64) {
+        let every = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX);
+        let now = monotonic_ns();
+        let begin = *self.begin_ns.get_or_insert(now);
+        let mut at = begin.saturating_add(self.made.saturating_mul(every));
+        // Behind by a second: the process was stopped. The grid begins anew.
+        if now.saturating_sub(at) > 1_000_000_000 {
+            self.begin_ns = Some(now.saturating_sub(self.made.saturating_mul(every)));
+            at = now;
+        }
+        let number = self.made;
+        self.made += 1;
+        (number, at)
+    }
+
+    fn meta(&self, content: Content, media_time_ns: u64) -> Meta {
+        let mut meta = Meta::new(content);
+        meta.media_time_ns = media_time_ns;
+        meta.duration_ns = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX);
+        meta.stamps.push(Stamp { stage: Stage::Received, ns: monotonic_ns() });
+        meta
+    }
+}
+
+struct SoundSource<F> {
+    function: F,
+    block: AudioGeometry,
+    clock: Ticks,
+}
+
+impl<F> Processor for SoundSource<F>
+where
+    F: FnMut(u64, &mut [f32]) -> Result<(), TaskError> + Send,
+{
+    fn process(&mut self, _: &Frame, _: &mut Output<'_>) -> Result<(), TaskError> {
+        Err(TaskError::failed("a source has no input"))
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), TaskError> {
+        no_parameters(command)
+    }
+
+    fn produce(&mut self, out: &mut Output<'_>) -> Result<Duration, TaskError> {
+        let (number, at) = self.clock.next();
+        let mut loan = out.loan(self.block.payload_len())?;
+        (self.function)(number, loan.samples_mut())?;
+        loan.publish(self.clock.meta(Content::Sound(self.block), at))?;
+        Ok(self.clock.every)
+    }
+}
+
+struct PictureSource<F> {
+    function: F,
+    width: u16,
+    height: u16,
+    clock: Ticks,
+}
+
+impl<F> Processor for PictureSource<F>
+where
+    F: FnMut(u64, &mut PictureMut<'_>) -> Result<(), TaskError> + Send,
+{
+    fn process(&mut self, _: &Frame, _: &mut Output<'_>) -> Result<(), TaskError> {
+        Err(TaskError::failed("a source has no input"))
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), TaskError> {
+        no_parameters(command)
+    }
+
+    fn produce(&mut self, out: &mut Output<'_>) -> Result<Duration, TaskError> {
+        let (number, at) = self.clock.next();
+        let geometry = VideoGeometry::i420(self.width, self.height);
+        let mut loan = out.loan(geometry.payload_len())?;
+        let mut picture = loan
+            .picture_mut(geometry)
+            .ok_or_else(|| TaskError::failed("a picture that does not fit into its loan"))?;
+        (self.function)(number, &mut picture)?;
+        loan.publish(self.clock.meta(Content::Picture(geometry), at))?;
+        Ok(self.clock.every)
     }
 }
 

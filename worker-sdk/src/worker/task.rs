@@ -3,14 +3,15 @@
 use super::beat::Beat;
 use super::control::{Note, Outbox};
 use super::inbox::{Inbox, Orders, Port, Wiring};
+use super::mark::Place;
 use super::output::Notes;
 use super::process::yield_to_audio;
 use super::{Command, Factory, Output, Processor, TaskError};
-use crate::{Attachment, Inlet, InletCounters, Outlet, OutletCounters, Wake, monotonic_ns};
+use crate::{Attachment, Frame, Inlet, InletCounters, Outlet, OutletCounters, Wake, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::contract::{DropReason, MAX_AUDIO_BLOCK, MAX_AUDIO_PACKET};
 use remotemedia_shm_schema::control::{Counters, KeyframeReason, Task, TaskKind};
+use remotemedia_shm_schema::{Media, SessionId};
 use std::any::Any;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 const SAFETY_CHECK_MS: u16 = 100;
 /// A processor that breaks more often than this within a second is made anew only when the second is over.
 const MAX_REMAKES: u32 = 5;
+/// A source that failed is asked again after this; one that is behind by more does not catch up (chosen).
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The factory, shared by all tasks; each makes its processors on its own thread.
 pub(super) type SharedFactory = Arc<Mutex<Box<dyn Factory>>>;
@@ -33,9 +36,10 @@ pub(super) struct Parts {
     pub(super) epoch: u32,
     pub(super) task: Task,
     pub(super) attachment: Attachment,
-    pub(super) input: Inlet,
-    pub(super) output: Outlet,
-    pub(super) wake: Wake,
+    pub(super) input: Option<Inlet>,
+    pub(super) output: Option<Outlet>,
+    pub(super) wake: Option<Wake>,
+    pub(super) place: Place,
     pub(super) inbox: Arc<Inbox>,
     pub(super) beat: Arc<Beat>,
     pub(super) factory: SharedFactory,
@@ -65,6 +69,8 @@ fn short(kind: &TaskKind) -> &'static str {
         TaskKind::EncodeVideo(_) => "encode-v",
         TaskKind::EncodeAudio(_) => "encode-a",
         TaskKind::Graph { .. } => "graph",
+        TaskKind::Tap => "tap",
+        TaskKind::Source { .. } => "source",
     }
 }
 
@@ -74,7 +80,11 @@ fn is_video(task: &Task) -> bool {
         TaskKind::Decode { codec } => !codec.is_audio(),
         TaskKind::EncodeVideo(_) => true,
         TaskKind::EncodeAudio(_) => false,
-        TaskKind::Graph { .. } => task.input.max_payload > MAX_AUDIO_BLOCK.max(MAX_AUDIO_PACKET),
+        TaskKind::Source { media } => *media == Media::Video,
+        TaskKind::Graph { .. } | TaskKind::Tap => task
+            .input
+            .as_ref()
+            .is_some_and(|input| input.max_payload > MAX_AUDIO_BLOCK.max(MAX_AUDIO_PACKET)),
     }
 }
 
@@ -97,11 +107,14 @@ fn work(parts: Parts) {
         input,
         output,
         wake,
+        place: parts.place,
         inbox,
         beat,
         maker,
         processor: Some(processor),
+        last: None,
         running: false,
+        produce_at: None,
     };
     thread.run();
 }
@@ -150,14 +163,19 @@ struct Thread {
     /// What ports counted that this task has no more.
     base: Counters,
     attachment: Attachment,
-    input: Inlet,
-    output: Outlet,
-    wake: Wake,
+    // Before its inlet, whose memory it lies in.
+    last: Option<Frame>,
+    input: Option<Inlet>,
+    output: Option<Outlet>,
+    wake: Option<Wake>,
+    place: Place,
     inbox: Arc<Inbox>,
     beat: Arc<Beat>,
     maker: Maker,
     processor: Option<Box<dyn Processor>>,
     running: bool,
+    /// A source's next turn.
+    produce_at: Option<Instant>,
 }
 
 impl Thread {
@@ -167,8 +185,12 @@ impl Thread {
             if self.inbox.waiting() && !self.obey() {
                 return;
             }
+            if self.running && self.input.is_none() {
+                self.produce();
+                continue;
+            }
             // Until a step of draining finds nothing; each is before the reading of what it told.
-            while self.running && self.wake.drain_once(|_| ()) {
+            while self.running && self.wake.as_ref().is_some_and(|wake| wake.drain_once(|_| ())) {
                 if !self.read() {
                     return;
                 }
@@ -182,9 +204,12 @@ impl Thread {
 
     /// Works on all frames that wait; false when the thread shall end.
     fn read(&mut self) -> bool {
-        while let Some(frame) = self.input.receive() {
+        while let Some(frame) = self.input.as_mut().and_then(Inlet::receive) {
             self.process(&frame);
-            drop(frame);
+            let keeps = self.processor.as_ref().is_some_and(|p| p.keeps_last());
+            if keeps && !frame.payload().is_empty() {
+                self.last = Some(frame);
+            }
             if self.inbox.waiting() && !self.obey() {
                 return false;
             }
@@ -195,22 +220,42 @@ impl Thread {
 
     /// Until a frame or an order came, or a safety check is due.
     fn wait(&self) {
-        let mut fds = [
-            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-        ];
-        // A prepared task holds its ports and reads nothing yet.
-        let (fds, timeout) = match self.running {
-            true => (&mut fds[..], PollTimeout::from(SAFETY_CHECK_MS)),
-            false => (&mut fds[..1], PollTimeout::NONE),
-        };
+        let orders = PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN);
         // An interrupted wait is a round for nothing.
-        let _ = poll(fds, timeout);
+        let _ = match (&self.wake, self.running) {
+            (Some(wake), true) => {
+                let frames = PollFd::new(wake.as_fd(), PollFlags::POLLIN);
+                poll(&mut [orders, frames], PollTimeout::from(SAFETY_CHECK_MS))
+            }
+            (None, true) => poll(&mut [orders], self.until_turn()),
+            // A prepared task holds its ports and reads nothing yet.
+            (_, false) => poll(&mut [orders], PollTimeout::NONE),
+        };
+    }
+
+    /// Until a source's next turn, up to a whole millisecond.
+    fn until_turn(&self) -> PollTimeout {
+        let left = self.produce_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let ms = left.map_or(0, |left| left.as_micros().div_ceil(1000));
+        PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// A source's turn, when it is due.
+    fn produce(&mut self) {
+        let now = Instant::now();
+        if self.produce_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let again = self.call(0, |processor, out| processor.produce(out));
+        // From when it was due, so that a source keeps its rate; one that is behind by a second begins anew.
+        let from = self.produce_at.filter(|at| now.duration_since(*at) < PAUSE).unwrap_or(now);
+        self.produce_at = Some(from + again.unwrap_or(PAUSE));
+        self.publish_counters();
     }
 
     /// Does what it is told; false when it shall end.
     fn obey(&mut self) -> bool {
-        let Orders { stop, start, rewire, keyframe, bitrate, params } = self.inbox.take();
+        let Orders { stop, start, rewire, keyframe, bitrate, repeat, params } = self.inbox.take();
         if stop {
             return false;
         }
@@ -224,6 +269,12 @@ impl Thread {
                 tracing::warn!(task = self.maker.task.id.0, ?command, why, "a command failed");
             }
         }
+        if let Some(media_time_ns) = repeat {
+            let last = self.last.take();
+            self.call(0, |processor, out| processor.repeat(last.as_ref(), media_time_ns, out));
+            self.last = last;
+            self.publish_counters();
+        }
         for (node, json, answer) in params {
             if let Err(why) = self.command(&Command::Params { node, json }) {
                 answer.fail(why);
@@ -233,31 +284,33 @@ impl Thread {
     }
 
     fn rewire(&mut self, wiring: Wiring) {
-        match wiring.input {
-            Port::Fresh(inlet) => {
-                let old = std::mem::replace(&mut self.input, *inlet);
+        match (wiring.input, &mut self.input) {
+            (Some(Port::Fresh(inlet)), Some(input)) => {
+                let old = std::mem::replace(input, *inlet);
                 add_read(&mut self.base, &old.counters());
             }
-            Port::Keep(spec) => {
-                if let Err(error) = self.input.respec(&spec) {
+            (Some(Port::Keep(spec)), Some(input)) => {
+                if let Err(error) = input.respec(&spec) {
                     tracing::warn!(%error, "a task keeps the old description of its input");
                 }
             }
+            (None, _) | (_, None) => {}
         }
-        match wiring.output {
-            Port::Fresh(outlet) => {
-                let old = std::mem::replace(&mut self.output, *outlet);
+        match (wiring.output, &mut self.output) {
+            (Some(Port::Fresh(outlet)), Some(output)) => {
+                let old = std::mem::replace(output, *outlet);
                 add_written(&mut self.base, &old.counters());
             }
-            Port::Keep(spec) => {
-                if let Err(error) = self.output.respec(&self.attachment, &spec) {
+            (Some(Port::Keep(spec)), Some(output)) => {
+                if let Err(error) = output.respec(&self.attachment, &spec) {
                     tracing::warn!(%error, "a task keeps the old description of its output");
                 }
             }
+            (None, _) | (_, None) => {}
         }
         // A processor that is made anew later is for the new channels.
-        self.maker.task.input = self.input.spec().clone();
-        self.maker.task.output = self.output.spec().clone();
+        self.maker.task.input = self.input.as_ref().map(|input| input.spec().clone());
+        self.maker.task.output = self.output.as_ref().map(|output| output.spec().clone());
         if let Some(processor) = &mut self.processor
             && catch_unwind(AssertUnwindSafe(|| processor.rewired())).is_err()
         {
@@ -287,7 +340,18 @@ impl Thread {
         }
     }
 
-    fn process(&mut self, frame: &crate::Frame) {
+    fn process(&mut self, frame: &Frame) {
+        self.call(frame.meta().sequence, |processor, out| processor.process(frame, out));
+        self.publish_counters();
+    }
+
+    /// Calls the processor, for the frame with this sequence, so that its errors and panics are counted, and a crash or a
+    /// hang can be told from outside. `None` when it failed.
+    fn call<T>(
+        &mut self,
+        sequence: u64,
+        work: impl FnOnce(&mut dyn Processor, &mut Output<'_>) -> Result<T, TaskError>,
+    ) -> Option<T> {
         // Before a processor is made anew as well: one that never comes back must be seen.
         self.beat.busy(monotonic_ns());
         if self.processor.is_none() {
@@ -296,15 +360,20 @@ impl Thread {
         let Some(processor) = &mut self.processor else {
             self.beat.idle(true);
             self.notes.count_drop(DropReason::NodeError);
-            self.publish_counters();
-            return;
+            return None;
         };
-        let input = self.input.spec();
-        let mut out = Output { outlet: &mut self.output, notes: &mut self.notes, input };
-        let done = catch_unwind(AssertUnwindSafe(|| processor.process(frame, &mut out)));
+        self.place.begin(sequence);
+        let mut out = Output {
+            outlet: self.output.as_mut(),
+            notes: &mut self.notes,
+            input: self.input.as_ref().map(Inlet::spec),
+            place: &self.place,
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut **processor, &mut out)));
+        self.place.end();
         self.beat.idle(true);
         match done {
-            Ok(Ok(())) => {}
+            Ok(Ok(made)) => return Some(made),
             Ok(Err(TaskError::Broken(why))) => {
                 self.notes.counters.errors += 1;
                 self.broke(&why);
@@ -316,7 +385,7 @@ impl Thread {
                 self.broke(&why);
             }
         }
-        self.publish_counters();
+        None
     }
 
     /// The processor is made anew before the next frame.
@@ -328,11 +397,13 @@ impl Thread {
     }
 
     fn after_reading(&mut self) {
-        if self.input.keyframe_wanted() {
-            self.notes.want_keyframe(self.input.spec(), KeyframeReason::Overflow);
-        }
         self.publish_counters();
-        if let Some(fault) = self.input.fault() {
+        let Some(input) = &self.input else { return };
+        // A tap makes do with what passes.
+        if input.keyframe_wanted() && self.maker.task.kind != TaskKind::Tap {
+            self.notes.want_keyframe(input.spec(), KeyframeReason::Overflow);
+        }
+        if let Some(fault) = input.fault() {
             // Nothing can be read any more: the process ends, and the router gives its work to another.
             tracing::error!(%fault, "a task's input is lost");
             super::process::leave(1);
@@ -345,8 +416,12 @@ impl Thread {
 
     fn total(&self) -> Counters {
         let (mut total, own) = (self.base, &self.notes.counters);
-        add_read(&mut total, &self.input.counters());
-        add_written(&mut total, &self.output.counters());
+        if let Some(input) = &self.input {
+            add_read(&mut total, &input.counters());
+        }
+        if let Some(output) = &self.output {
+            add_written(&mut total, &output.counters());
+        }
         total.copied_bytes += own.copied_bytes;
         total.concealed += own.concealed;
         total.errors += own.errors;

@@ -6,8 +6,8 @@ use command_fds::{CommandFdExt, FdMapping};
 use remotemedia_worker::namespace::{Host, Runtime};
 use remotemedia_worker::schema::contract::DropReason;
 use remotemedia_worker::schema::control::{
-    Change, ChannelSpec, Counters, Encoding, Frames, GraphNode, HELLO_LEN, Hello, Role, Task,
-    TaskId, TaskKind, ToRouter, ToWorker, encode,
+    Change, ChannelSpec, Counters, Encoding, Frames, GraphNode, HELLO_LEN, Hello, OnFailure, Role,
+    Task, TaskId, TaskKind, ToRouter, ToWorker, encode,
 };
 use remotemedia_worker::schema::{
     ChannelIndex, Content, Contract, Flags, Meta, SessionId, Stage, Stamp, VideoGeometry,
@@ -127,12 +127,13 @@ impl Wiring {
             number: 3,
             kind: kind.into(),
             params: "{}".into(),
+            on_failure: OnFailure::Hold,
         };
         Task {
             id: TaskId(7),
             kind: TaskKind::Graph { nodes: vec![node] },
-            input: self.input.clone(),
-            output: self.output.clone(),
+            input: Some(self.input.clone()),
+            output: Some(self.output.clone()),
             wake: self.task_wake.clone(),
             max_raw: self.input.max_payload,
             frame_limit_ms: 1000,

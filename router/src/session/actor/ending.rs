@@ -3,7 +3,8 @@
 use super::{Actor, Command, Inboxes, News};
 use crate::session::describe::Receipt;
 use crate::session::life::Cause;
-use crate::workers::Lease;
+use crate::workers::{Lease, Role};
+use remotemedia_shm_schema::control::ToWorker;
 use remotemedia_worker::Wake;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -30,8 +31,17 @@ impl Actor {
         // Leases that were on their way end their workers when dropped with the queue.
         inbox.leases.close();
         let leases = std::mem::take(&mut self.leases);
+        // Attached ones are let go; their ports are swept away under them.
+        for lease in self.taps.values().map(|tap| &tap.lease).chain(leases.values()) {
+            if let Role::Attached(_) = lease.role {
+                lease.send(ToWorker::Release { session: self.id.clone() });
+            }
+        }
+        self.taps.clear();
+        let leases: Vec<Lease> =
+            leases.into_values().filter(|lease| !matches!(lease.role, Role::Attached(_))).collect();
         let reaped = leases.len();
-        let mut ends: JoinSet<()> = leases.into_values().map(Lease::end).collect();
+        let mut ends: JoinSet<()> = leases.into_iter().map(Lease::end).collect();
         while ends.join_next().await.is_some() {}
         drop(self.outputs);
         drop(wake);
@@ -65,6 +75,12 @@ impl Actor {
                     let _ = reply.send(receipt.clone());
                 }
                 Command::Offer(offer) => offers.push(offer),
+                Command::Attach(joiner) => {
+                    let _ = joiner.reply.send(Err(format!("session {} ends", self.id)));
+                }
+                Command::Operate(_, reply) => {
+                    let _ = reply.send(Err(format!("session {} ends", self.id)));
+                }
                 Command::Describe(_)
                 | Command::Answer { .. }
                 | Command::Unanswered { .. }

@@ -7,11 +7,11 @@ use crate::session::life::{self, Cause};
 use crate::session::member::{self, Report};
 use crate::session::negotiate::{self, Outcome, Return};
 use crate::session::sdp::Section;
-use crate::session::wiring::{Kind, Product, Source};
-use remotemedia_peer::{Candidate, Connection, PeerError, Sender};
+use crate::session::wiring::{Origin, Product, Source};
+use remotemedia_peer::{Candidate, Connection, Sender};
 use remotemedia_rtp::egress::Start;
-use remotemedia_shm_schema::{Codec, PeerId};
-use remotemedia_signaling::message::{Reason, RequestId};
+use remotemedia_shm_schema::{Codec, Media, PeerId};
+use remotemedia_signaling::message::{Error, Reason, RequestId};
 use remotemedia_signaling::{FromRouter, Room};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -33,7 +33,7 @@ impl Actor {
                     && let Err(error) = self.join(peer.clone()).await
                 {
                     self.tell(News::Left(self.room(), peer.clone()));
-                    self.refuse(peer, request_id, &error);
+                    self.refuse(peer, request_id, describe::error(&error));
                     return;
                 }
                 // Candidates are found before the answer gets here, and it holds none of them: the hub keeps what belongs to
@@ -56,6 +56,11 @@ impl Actor {
             Command::SocketGone(peer) => self.live(life::Event::SocketGone(peer)),
             Command::SocketBack(peer) => self.live(life::Event::SocketBack(peer)),
             Command::Describe(reply) => self.describe(reply),
+            Command::Attach(joiner) => self.attach(joiner),
+            Command::Operate(operation, reply) => {
+                let done = self.operate(&operation);
+                let _ = reply.send(done);
+            }
             Command::Close(cause, reply) => {
                 self.closing.push(reply);
                 let event = match cause {
@@ -67,7 +72,8 @@ impl Actor {
         }
     }
 
-    pub(super) async fn join(&mut self, peer: PeerId) -> Result<(), PeerError> {
+    pub(super) async fn join(&mut self, peer: PeerId) -> anyhow::Result<()> {
+        self.dance.make_room(self.members.len() + 1)?;
         let (events, event_inbox) = mpsc::channel(EVENTS);
         let connection = Connection::new(self.settings.peer.clone(), events).await?;
         let (commands, command_inbox) = mpsc::channel(member::COMMANDS);
@@ -116,8 +122,7 @@ impl Actor {
         self.settings.room.clone()
     }
 
-    pub(super) fn refuse(&self, peer: PeerId, request_id: RequestId, error: &PeerError) {
-        let error = describe::error(error);
+    pub(super) fn refuse(&self, peer: PeerId, request_id: RequestId, error: Error) {
         self.around.hub.send(FromRouter::Refused { peer, room: self.room(), request_id, error });
     }
 
@@ -144,7 +149,7 @@ impl Actor {
                 self.advance();
             }
             Outcome::Refused { request_id, error } => {
-                self.refuse(peer.clone(), request_id, &error);
+                self.refuse(peer.clone(), request_id, describe::peer_error(&error));
                 let fresh =
                     self.members.get(&peer).is_some_and(|m| m.views.is_empty() && !m.connected);
                 if fresh && !self.desired.sources.keys().any(|source| source.peer == peer) {
@@ -172,7 +177,7 @@ impl Actor {
     pub(super) fn receive(&mut self, peer: &PeerId, sections: &[Section]) {
         for section in sections.iter().filter(|section| section.receives) {
             let source = Source { peer: peer.clone(), kind: section.kind };
-            self.desired.sources.entry(source).or_insert(section.codec);
+            self.desired.sources.entry(source).or_insert(Origin::Coded(section.codec));
         }
     }
 
@@ -195,8 +200,8 @@ impl Actor {
             let start =
                 Start { ssrc: sender.ssrc(), sequence: rand::random(), timestamp: rand::random() };
             let bitrate = match source.kind {
-                Kind::Video => self.settings.plan.video_bitrate,
-                Kind::Audio => self.settings.plan.audio_bitrate,
+                Media::Video => self.settings.plan.video_bitrate,
+                Media::Audio => self.settings.plan.audio_bitrate,
             };
             let egress = Egress::new(codec, sender, start, bitrate);
             commands.push(member::Command::View(source.clone(), Box::new(egress)));
@@ -208,7 +213,7 @@ impl Actor {
             self.offer(peer, command);
         }
         for product in fresh {
-            if product.source.kind == Kind::Video {
+            if product.source.kind == Media::Video {
                 self.keyframe(&product);
             }
         }
@@ -226,13 +231,15 @@ impl Actor {
 
     /// Tells every negotiation whose media its peer is to receive.
     pub(super) fn want(&mut self) {
-        if self.settings.mirror {
-            return;
-        }
         let all: Vec<Source> = self.desired.sources.keys().cloned().collect();
         let peers: Vec<PeerId> = self.members.keys().cloned().collect();
         for peer in peers {
-            let others = all.iter().filter(|source| source.peer != peer).cloned().collect();
+            // Who gets its own media back gets besides only what nobody else sent: attached sources.
+            let wanted = |source: &&Source| {
+                source.peer != peer
+                    && !(self.settings.mirror && self.members.contains_key(&source.peer))
+            };
+            let others = all.iter().filter(wanted).cloned().collect();
             self.step(&peer, negotiate::Step::Want(others));
         }
     }
@@ -242,7 +249,8 @@ impl Actor {
             Report::Track(..) if !self.members.contains_key(&peer) => {}
             Report::Track(kind, codec) => {
                 let source = Source { peer, kind };
-                if self.desired.sources.insert(source, codec) != Some(codec) {
+                let origin = Origin::Coded(codec);
+                if self.desired.sources.insert(source, origin) != Some(origin) {
                     self.want();
                 }
                 self.advance();
@@ -266,7 +274,7 @@ impl Actor {
                     let products: Vec<Product> = member
                         .views
                         .iter()
-                        .filter(|(source, _)| source.kind == Kind::Video)
+                        .filter(|(source, _)| source.kind == Media::Video)
                         .map(|(source, codec)| Product { source: source.clone(), codec: *codec })
                         .collect();
                     for product in products {
@@ -302,6 +310,18 @@ impl Actor {
         self.tell(News::Left(self.room(), peer.clone()));
         self.desired.sources.retain(|source, _| source.peer != *peer);
         self.sources.retain(|source, _| source.peer != *peer);
+        for kind in Media::ALL {
+            let source = Source { peer: peer.clone(), kind };
+            self.recovery.forget(&source);
+            self.desired.absence.tracks.remove(&source);
+        }
+        self.desired.inserts.retain(|insert| {
+            insert.source.peer != *peer || {
+                // What stood in this peer's media has nothing to stand in any more.
+                self.leaving.insert(insert.segment.role);
+                false
+            }
+        });
         self.keyframes.retain(|product, _| product.source.peer != *peer);
         if *cause != Cause::Left {
             self.hang_up(peer.clone(), cause.reason());

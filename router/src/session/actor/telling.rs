@@ -35,13 +35,15 @@ impl Actor {
                 .leases
                 .values()
                 .map(|lease| describe::Worker {
-                    name: lease.name(),
+                    name: lease.name.to_string(),
                     role: lease.role.name(),
                     pid: lease.pid,
                     generation: self.generations.get(&lease.role).copied().unwrap_or(0),
                 })
                 .collect(),
             node_errors: self.node_errors.clone(),
+            node_states: self.node_states.clone(),
+            attached: self.attached_rows(),
             members: self
                 .members
                 .iter()

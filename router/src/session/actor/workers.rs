@@ -2,23 +2,30 @@
 
 use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR};
 use crate::session::dance::Ports;
-use crate::session::describe;
 use crate::session::life;
 use crate::session::member;
 use crate::session::output::Made;
-use crate::session::wiring::{Kind, Product, TaskKey};
+use crate::session::wiring::{Origin, Product, TaskKey};
 use crate::workers::{Lease, LeaseFault, Role, WorkerEvent};
-use remotemedia_shm_schema::Codec;
-use remotemedia_shm_schema::control::{KeyframeReason, ToRouter, ToWorker};
-use std::collections::BTreeMap;
+use remotemedia_shm_schema::control::{KeyframeReason, OnFailure, ToRouter, ToWorker};
+use remotemedia_shm_schema::{Media, NodeId};
+use remotemedia_worker::monotonic_ns;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a held picture is sent again (DESIGN: once a second).
+const REPEAT: Duration = Duration::from_secs(1);
 
 impl Actor {
-    pub(super) fn lease(&self, role: Role) {
+    /// Takes a worker from the pool, after a pause if its predecessors died one after the other.
+    pub(super) fn lease(&self, role: Role, pause: Duration) {
         let (pool, session) = (self.around.pool.clone(), self.id.clone());
         let (events, leased) = (self.worker_events.clone(), self.leased.clone());
         tokio::spawn(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let lease = pool.lease(role, session, events, LEASE_TIMEOUT).await;
             // A session that is gone meanwhile drops the lease, which ends the worker.
             let _ = leased.send((role, lease)).await;
@@ -27,52 +34,44 @@ impl Actor {
 
     pub(super) fn granted(&mut self, role: Role, lease: Result<Lease, LeaseFault>) {
         match lease {
-            Ok(lease) if self.lost_early.remove(&lease.id) => self.lease(role),
+            Ok(lease) if self.lost_early.remove(&lease.id) => self.replace(role),
             Ok(lease) => {
-                if role == Role::Pipeline
-                    && let Err(fault) = describe::check_nodes(&self.settings.plan, &lease.catalogue)
-                {
-                    self.live(life::Event::StartFailed(fault));
-                    return;
-                }
-                *self.generations.entry(role).or_insert(0) += 1;
+                self.recovery.began(Instant::now(), role);
+                let generation = self.generations.entry(role).or_insert(0);
+                *generation += 1;
+                let again = *generation > 1;
+                self.desired.absence.roles.remove(&role);
                 self.dance.assign(&lease);
                 self.leases.insert(role, lease);
                 self.refused = None;
-                if self.leases.len() == Role::ALL.len() {
+                if again {
+                    self.tell_nodes(role, "running", None);
+                } else if self.settings.plan.roles().iter().all(|r| self.leases.contains_key(r)) {
                     self.live(life::Event::Started);
                 }
                 self.advance();
             }
-            Err(fault) => {
-                let event = if self.generations.contains_key(&role) {
-                    life::Event::Failed(fault.to_string())
-                } else {
-                    life::Event::StartFailed(fault.to_string())
-                };
-                self.live(event);
+            Err(fault) if self.generations.contains_key(&role) => {
+                tracing::warn!(session = %self.id, "{fault}");
+                self.recovery.examined(Instant::now(), role, &fault.to_string(), []);
+                self.replace(role);
             }
+            Err(fault) => self.live(life::Event::StartFailed(fault.to_string())),
         }
     }
 
     pub(super) fn worker(&mut self, event: WorkerEvent) {
         match event {
+            WorkerEvent::Lost { role, .. } if self.taps.remove(&role).is_some() => {}
             WorkerEvent::Lost { worker, role } => {
                 if self.leases.get(&role).is_none_or(|lease| lease.id != worker) {
                     self.lost_early.insert(worker);
                     return;
                 }
-                self.leases.remove(&role);
-                tracing::warn!(session = %self.id, role = role.name(), "worker lost; taking another");
-                let survivors: Vec<&Lease> = self.leases.values().collect();
-                self.dance.lost(&survivors);
-                let state = serde_json::json!({
-                    "event": "session.node_state", "node": role.name(), "state": "restarting",
-                    "generation": self.generations.get(&role),
-                });
-                self.notify(&state);
-                self.lease(role);
+                self.lost(role);
             }
+            WorkerEvent::Autopsy(autopsy) => self.examined(&autopsy),
+            WorkerEvent::Message(worker, message) if self.tap_message(worker, &message) => {}
             WorkerEvent::Message(worker, message) => {
                 let Some(role) =
                     self.leases.values().find(|lease| lease.id == worker).map(|lease| lease.role)
@@ -84,22 +83,35 @@ impl Actor {
         }
     }
 
-    pub(super) fn message(&mut self, role: Role, message: ToRouter) {
+    fn message(&mut self, role: Role, message: ToRouter) {
         match message {
             ToRouter::Ready { epoch, .. } => {
-                let leases: Vec<&Lease> = self.leases.values().collect();
-                let ports = self.dance.ready(role, epoch, &leases, Instant::now());
+                let ports = self.dance.ready(role, epoch, &self.leases, Instant::now());
                 self.switched(ports);
                 self.advance();
             }
             ToRouter::Refused { epoch, error, .. } => {
-                let leases: Vec<&Lease> = self.leases.values().collect();
-                if self.dance.refused(epoch, &leases) {
+                if self.dance.refused(epoch, &self.leases) {
                     tracing::warn!(session = %self.id, role = role.name(), "refused a wiring: {error}");
-                    self.refused = Some(self.desired.clone());
+                    self.unwilling([role].into(), &error);
                     if self.dance.wiring().epoch() == 0 {
                         self.live(life::Event::StartFailed(error));
                     }
+                }
+            }
+            ToRouter::Unassigned { error, .. } => {
+                tracing::error!(session = %self.id, role = role.name(), "cannot serve the session: {error}");
+                self.recovery.examined(Instant::now(), role, &error, []);
+                if let Role::Attached(_) = role {
+                    self.turn_out(role, Some(&error));
+                    return;
+                }
+                // Its end follows, and is dealt with like any other.
+                if let Some(lease) = self.leases.get(&role) {
+                    lease.send(ToWorker::Drain);
+                }
+                if self.dance.wiring().epoch() == 0 {
+                    self.live(life::Event::StartFailed(error));
                 }
             }
             ToRouter::KeyframeWanted { channel, .. } => {
@@ -109,22 +121,43 @@ impl Actor {
                     self.keyframe(&product);
                 }
             }
-            // A node that the graph does not have is no node's error, and would be one more name to keep.
-            ToRouter::NodeError { node, .. } if !self.nodes.iter().any(|(_, id)| *id == node) => {}
-            ToRouter::NodeError { node, error, .. } => {
-                let error: String = error.chars().take(MAX_NODE_ERROR).collect();
-                let event = serde_json::json!({
-                    "event": "session.node_state", "node": node, "state": "error", "error": error,
-                });
-                self.node_errors.insert(node.to_string(), error);
-                self.notify(&event);
+            ToRouter::NodeError { node, error, .. } => self.node_error(&node, &error),
+            ToRouter::Detach | ToRouter::Released { .. } => {
+                if let Role::Attached(_) = role {
+                    self.attached_message(role, &message);
+                }
             }
             ToRouter::Assigned { .. }
             | ToRouter::Applied { .. }
-            | ToRouter::Released { .. }
             | ToRouter::Catalogue(_)
             | ToRouter::Heartbeat { .. }
-            | ToRouter::Drained => {}
+            | ToRouter::Drained
+            | ToRouter::Attach(_)
+            | ToRouter::Operate(_) => {}
+        }
+    }
+
+    fn node_error(&mut self, node: &NodeId, error: &str) {
+        // A node that the graph does not have is no node's error, and would be one more name to keep.
+        let Some(policy) = self.node_policy(node) else { return };
+        let error: String = error.chars().take(MAX_NODE_ERROR).collect();
+        self.node_errors.insert(node.to_string(), error.clone());
+        self.tell_state(node.as_str(), "error", None, Some(&error));
+        if policy == OnFailure::Close {
+            self.live(life::Event::Failed(format!("node {node}, which says `close`: {error}")));
+        }
+    }
+
+    /// Somebody did not do his part in a change of wiring: what only he wanted is given up, else the whole change is, until
+    /// another one is wanted.
+    pub(super) fn unwilling(&mut self, roles: BTreeSet<Role>, why: &str) {
+        let attached: Vec<Role> =
+            roles.into_iter().filter(|role| matches!(role, Role::Attached(_))).collect();
+        if attached.is_empty() {
+            self.refused = Some(self.desired.clone());
+        }
+        for role in attached {
+            self.turn_out(role, Some(why));
         }
     }
 
@@ -132,8 +165,7 @@ impl Actor {
         if self.refused.as_ref() == Some(&self.desired) {
             return;
         }
-        let leases: Vec<&Lease> = self.leases.values().collect();
-        let ports = self.dance.advance(&self.desired, &leases, Instant::now());
+        let ports = self.dance.advance(&self.desired, &self.leases, Instant::now());
         self.switched(ports);
     }
 
@@ -152,9 +184,7 @@ impl Actor {
         };
         self.late = 0;
         for source in ports.closed_outlets {
-            let codec = self.desired.sources.get(&source).copied().unwrap_or(Codec::Opus);
-            let command =
-                member::Command::Write { kind: source.kind, codec, source: 0, outlet: None };
+            let command = member::Command::Unwrite(source.kind);
             self.offer(&source.peer, command);
         }
         for product in &ports.closed_inlets {
@@ -164,20 +194,24 @@ impl Actor {
             self.outputs.open(product, inlet);
         }
         for (source, outlet) in ports.outlets {
-            let Some(codec) = self.desired.sources.get(&source).copied() else { continue };
+            let Some(Origin::Coded(codec)) = self.desired.sources.get(&source).copied() else {
+                continue;
+            };
             let next = self.sources.len() as u64 + 1;
             let number = *self.sources.entry(source.clone()).or_insert(next);
             let command = member::Command::Write {
                 kind: source.kind,
                 codec,
                 source: number,
-                outlet: Some(Box::new(outlet)),
+                outlet: Box::new(outlet),
             };
             self.offer(&source.peer, command);
         }
         // Encoders that began anew know nothing of the rates that viewers allow.
         self.bitrates.clear();
         self.aim();
+        self.follow_taps();
+        self.bury_attached();
     }
 
     pub(super) fn hand_on(&mut self) {
@@ -206,27 +240,46 @@ impl Actor {
         self.send_due_keyframes();
     }
 
+    /// Pictures whose processing is away are shown again once a second, so that a joiner sees something, and a viewer that
+    /// lost its picture gets one.
+    pub(super) fn repeat_held(&mut self, now: Instant) {
+        let held: Vec<Product> = self
+            .desired
+            .products
+            .iter()
+            .filter(|product| product.source.kind == Media::Video && self.held(&product.source))
+            .cloned()
+            .collect();
+        for product in held {
+            let keyframe = self.keyframes.entry(product).or_default();
+            keyframe.due |= keyframe.asked.is_none_or(|asked| now.duration_since(asked) >= REPEAT);
+        }
+    }
+
     pub(super) fn send_due_keyframes(&mut self) {
         let now = Instant::now();
-        for (product, keyframe) in &mut self.keyframes {
-            let early = keyframe
-                .asked
-                .is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_INTERVAL);
-            if !keyframe.due || early {
-                continue;
-            }
-            let Some(task) = self.dance.wiring().find(&TaskKey::Encode(product.clone())) else {
-                continue;
-            };
-            if let Some(lease) = self.leases.get(&Role::Codec) {
-                keyframe.due = false;
-                keyframe.asked = Some(now);
-                lease.send(ToWorker::Keyframe {
-                    session: self.id.clone(),
-                    channel: task.output.index,
-                    epoch: task.output.epoch,
-                    reason: KeyframeReason::Viewer,
-                });
+        let Some(lease) = self.leases.get(&Role::Codec) else { return };
+        let due: Vec<Product> = self
+            .keyframes
+            .iter()
+            .filter(|(_, keyframe)| {
+                let early = |asked: Instant| now.duration_since(asked) < KEYFRAME_INTERVAL;
+                keyframe.due && !keyframe.asked.is_some_and(early)
+            })
+            .map(|(product, _)| product.clone())
+            .collect();
+        for product in due {
+            let held = self.held(&product.source);
+            let output = self.dance.wiring().find(&TaskKey::Encode(product.clone()));
+            let Some(output) = output.and_then(|task| task.output.as_ref()) else { continue };
+            let (session, channel, epoch) = (self.id.clone(), output.index, output.epoch);
+            lease.send(if held {
+                ToWorker::Repeat { session, channel, epoch, media_time_ns: monotonic_ns() }
+            } else {
+                ToWorker::Keyframe { session, channel, epoch, reason: KeyframeReason::Viewer }
+            });
+            if let Some(keyframe) = self.keyframes.get_mut(&product) {
+                (keyframe.due, keyframe.asked) = (false, Some(now));
             }
         }
     }
@@ -244,17 +297,16 @@ impl Actor {
             }
         }
         for (product, rate) in rates {
-            if self.bitrates.get(&product) == Some(&rate) || product.source.kind == Kind::Audio {
+            if self.bitrates.get(&product) == Some(&rate) || product.source.kind == Media::Audio {
                 continue;
             }
-            let Some(task) = self.dance.wiring().find(&TaskKey::Encode(product.clone())) else {
-                continue;
-            };
+            let output = self.dance.wiring().find(&TaskKey::Encode(product.clone()));
+            let Some(output) = output.and_then(|task| task.output.as_ref()) else { continue };
             if let Some(lease) = self.leases.get(&Role::Codec) {
                 lease.send(ToWorker::Bitrate {
                     session: self.id.clone(),
-                    channel: task.output.index,
-                    epoch: task.output.epoch,
+                    channel: output.index,
+                    epoch: output.epoch,
                     bits_per_second: rate,
                 });
                 self.bitrates.insert(product, rate);

@@ -12,8 +12,13 @@ fn started(supervisor: &mut Supervisor) -> Vec<(WorkerId, Role)> {
         .collect()
 }
 
+fn one_spare() -> Limits {
+    let staff = Role::OWN.map(|role| (role, Staff { spares: 1, shared: false })).into();
+    Limits { staff, ..Limits::default() }
+}
+
 fn with_spares(now: Instant) -> (Supervisor, Vec<(WorkerId, Role)>) {
-    let mut supervisor = Supervisor::new(Limits { spares: 1, ..Limits::default() });
+    let mut supervisor = Supervisor::new(one_spare());
     supervisor.tick(now);
     let workers = started(&mut supervisor);
     for (id, _) in &workers {
@@ -54,7 +59,7 @@ fn a_worker_that_stops_beating_is_killed_and_its_session_told() {
 #[test]
 fn a_worker_that_cannot_start_is_tried_again_ever_later() {
     let mut now = Instant::now();
-    let mut supervisor = Supervisor::new(Limits { spares: 1, ..Limits::default() });
+    let mut supervisor = Supervisor::new(one_spare());
     let mut pauses = Vec::new();
     supervisor.tick(now);
     for _ in 0..8 {
@@ -114,8 +119,8 @@ proptest! {
                 1 => supervisor.beat(now, id, number % 7 == 0),
                 2 => supervisor.broken(id),
                 3 => supervisor.exited(now, id),
-                4 => { tickets += 1; supervisor.lease(now, Ticket(tickets), Role::ALL[(number % 2) as usize]); }
-                5 => supervisor.release(now, id),
+                4 => { tickets += 1; supervisor.lease(now, Ticket(tickets), Role::OWN[(number % 2) as usize]); }
+                5 => supervisor.release(now, id, Ticket(number)),
                 6 => supervisor.withdraw(Ticket(number)),
                 _ => supervisor.tick(now),
             }

@@ -1,0 +1,289 @@
+//! What a session does when one of its processes dies: what its nodes' policies say, another process, and whom to blame.
+
+use super::Actor;
+use crate::session::life;
+use crate::session::member;
+use crate::session::recovery::{Next, Suspect};
+use crate::session::wiring::{Segment, Source, TaskKey, held};
+use crate::workers::{Autopsy, Role};
+use remotemedia_shm_schema::control::{OnFailure, Operation};
+use remotemedia_shm_schema::mark::Mark;
+use remotemedia_shm_schema::{Media, NodeId};
+use remotemedia_signaling::FromRouter;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// A process that is not replaced within this is away: what its nodes' policies say is wired (chosen: a spare takes over
+/// within milliseconds, and a second change of wiring would only delay it).
+const SOON: Duration = Duration::from_millis(100);
+
+impl Actor {
+    /// A process is gone.
+    pub(super) fn lost(&mut self, role: Role) {
+        let Some(lease) = self.leases.remove(&role) else { return };
+        tracing::warn!(session = %self.id, worker = %lease.name, "worker lost");
+        drop(lease);
+        let now = Instant::now();
+        self.dance.lost(role, &self.leases);
+        self.lost_at.insert(role, now);
+        self.refused = None;
+        match self.strictest(role) {
+            Some(OnFailure::Close) => {
+                let what = self.names(role).join(", ");
+                let why = format!("the process of {what}, which says `close`, died");
+                self.live(life::Event::Failed(why));
+                return;
+            }
+            // The input takes the output's place at once.
+            Some(OnFailure::Bypass) => {
+                self.desired.absence.roles.insert(role);
+            }
+            Some(OnFailure::Hold) | None => {}
+        }
+        self.hush();
+        if let Role::Attached(_) = role {
+            self.await_return(role, now);
+        } else {
+            self.replace(role);
+        }
+        self.advance();
+    }
+
+    /// Takes another process for this role, unless too many died in a row.
+    pub(super) fn replace(&mut self, role: Role) {
+        let restart = self.around.pool.program(role).is_none_or(|program| program.restart);
+        let next = self.recovery.died(Instant::now(), role, restart);
+        match next {
+            Next::Replace(pause) => {
+                self.tell_nodes(role, "restarting", None);
+                self.lease(role, pause);
+            }
+            Next::Failed => {
+                tracing::error!(session = %self.id, role = role.name(), "died too often; it stays away until it is restarted");
+                self.absent(role);
+                let error = self.recovery.error(role).map(str::to_owned);
+                self.tell_nodes(role, "failed", error.as_deref());
+            }
+        }
+    }
+
+    /// How a process ended is known.
+    pub(super) fn examined(&mut self, autopsy: &Autopsy) {
+        let suspects: Vec<Suspect> =
+            autopsy.marks.iter().filter_map(|mark| self.suspect(mark)).collect();
+        tracing::info!(
+            session = %self.id, worker = autopsy.worker.0, role = autopsy.role.name(), ?suspects,
+            "a worker's end: {}", autopsy.how
+        );
+        let now = Instant::now();
+        let convicted = self.recovery.examined(now, autopsy.role, &autopsy.how, suspects);
+        for name in self.names(autopsy.role) {
+            self.node_errors.insert(name, autopsy.how.clone());
+        }
+        for suspect in convicted {
+            self.convict(&suspect, &autopsy.how);
+        }
+    }
+
+    fn convict(&mut self, suspect: &Suspect, how: &str) {
+        self.refused = None;
+        match suspect {
+            Suspect::Track(source) => {
+                tracing::warn!(session = %self.id, peer = %source.peer, kind = source.kind.name(), "quarantined: {how}");
+                self.desired.absence.tracks.insert(source.clone());
+                let name = format!("in/{}/{}", source.peer, source.kind.name());
+                self.tell_state(&name, "quarantined", None, Some(how));
+            }
+            Suspect::Node(node) => {
+                tracing::warn!(session = %self.id, %node, "failed: {how}");
+                self.desired.absence.nodes.insert(node.clone());
+                self.tell_state(node.as_str(), "failed", None, Some(how));
+                if self.node_policy(node) == Some(OnFailure::Close) {
+                    let why = format!("node {node}, which says `close`: {how}");
+                    self.live(life::Event::Failed(why));
+                }
+            }
+        }
+        self.hush();
+        self.advance();
+    }
+
+    /// What a mark points at: a node if one had been entered, else the track whose frame it was.
+    fn suspect(&self, mark: &Mark) -> Option<Suspect> {
+        let wiring = self.dance.wiring();
+        let (key, _) = wiring.tasks().find(|(_, task)| task.id == mark.task)?;
+        match key {
+            TaskKey::Decode(source) => Some(Suspect::Track(source.clone())),
+            TaskKey::Encode(product) => Some(Suspect::Track(product.source.clone())),
+            TaskKey::Graph(_, name) => {
+                let number = mark.node;
+                let of = |n: &&(u8, NodeId)| Some(n.0) == number;
+                let entered = self.nodes.iter().find(of).map(|(_, id)| id.clone());
+                Some(Suspect::Node(entered.unwrap_or_else(|| name.clone())))
+            }
+            TaskKey::Make(_) => None,
+        }
+    }
+
+    /// An operator asks for what failed again.
+    pub(super) fn restart(&mut self, node: Option<&NodeId>) -> Result<(), String> {
+        let mut found = false;
+        let convicted: Vec<Suspect> = self.recovery.convicted().map(|(s, _)| s.clone()).collect();
+        for suspect in convicted {
+            let meant = match &suspect {
+                Suspect::Node(id) => node.is_none_or(|node| node == id),
+                Suspect::Track(_) => node.is_none(),
+            };
+            if meant && self.recovery.forgive(&suspect) {
+                found = true;
+                match suspect {
+                    Suspect::Track(source) => {
+                        self.desired.absence.tracks.remove(&source);
+                    }
+                    Suspect::Node(id) => {
+                        self.desired.absence.nodes.remove(&id);
+                    }
+                }
+            }
+        }
+        let roles: Vec<Role> = self.settings.plan.roles().into_iter().collect();
+        for role in roles {
+            let meant = node.is_none_or(|node| self.names(role).iter().any(|n| n == node.as_str()));
+            if !meant {
+                continue;
+            }
+            if self.recovery.failed(role) {
+                found = true;
+                self.recovery.forgive_role(role);
+                self.lease(role, Duration::ZERO);
+            } else if node.is_some() && !found && self.leases.contains_key(&role) {
+                // It works; somebody wants it afresh all the same. Dropping the lease ends the process.
+                found = true;
+                self.lost(role);
+            }
+        }
+        if !found {
+            return Err(match node {
+                Some(node) => format!("there is no node `{node}` in session {}", self.id),
+                None => format!("nothing has failed in session {}", self.id),
+            });
+        }
+        self.refused = None;
+        self.advance();
+        Ok(())
+    }
+
+    /// What an operator wants of this session.
+    pub(super) fn operate(&mut self, operation: &Operation) -> Result<(), String> {
+        match operation {
+            Operation::Restart { node, .. } => self.restart(node.as_ref()),
+            Operation::Detach { name, .. } => self.detach(name),
+            Operation::Close { .. } => {
+                self.live(life::Event::CloseAsked);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks for processes that are away for longer than a spare takes.
+    pub(super) fn look_for_absence(&mut self, now: Instant) {
+        let late: Vec<Role> = self
+            .lost_at
+            .iter()
+            .filter(|(role, at)| {
+                now.duration_since(**at) >= SOON && !self.leases.contains_key(role)
+            })
+            .map(|(role, _)| *role)
+            .collect();
+        for role in late {
+            self.lost_at.remove(&role);
+            self.absent(role);
+        }
+    }
+
+    fn absent(&mut self, role: Role) {
+        // Without codecs there is nothing that could be wired in their place.
+        if role != Role::Codec && self.desired.absence.roles.insert(role) {
+            self.refused = None;
+            self.advance();
+        }
+    }
+
+    /// Whether what this source's viewers get is held: something on its path does not run.
+    pub(super) fn held(&self, source: &Source) -> bool {
+        let live = |role: Role| self.leases.contains_key(&role) && !self.dance.dead(role);
+        held(&self.settings.plan, &self.desired, source, live)
+    }
+
+    /// Sound that does not come any more is silence, on the frame clock, until it comes again.
+    fn hush(&mut self) {
+        let codec = self.leases.contains_key(&Role::Codec);
+        for member in self.members.values() {
+            for source in member.views.keys().filter(|source| source.kind == Media::Audio) {
+                if !codec || self.held(source) {
+                    let _ = member.commands.try_send(member::Command::Hush(source.clone()));
+                }
+            }
+        }
+    }
+
+    fn segments_of(&self, role: Role) -> impl Iterator<Item = &Segment> {
+        let inserted = self.desired.inserts.iter().map(|insert| &insert.segment);
+        self.settings.plan.segments().chain(inserted).filter(move |segment| segment.role == role)
+    }
+
+    fn strictest(&self, role: Role) -> Option<OnFailure> {
+        self.segments_of(role).map(Segment::on_failure).max()
+    }
+
+    pub(super) fn node_policy(&self, node: &NodeId) -> Option<OnFailure> {
+        let inserted = self.desired.inserts.iter().map(|insert| &insert.segment);
+        let segments = self.settings.plan.segments().chain(inserted);
+        segments.flat_map(|s| &s.nodes).find(|n| n.id == *node).map(|n| n.on_failure)
+    }
+
+    /// The nodes that a process runs, as peers and tables know them; codecs are one by the name of their process.
+    pub(super) fn names(&self, role: Role) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .segments_of(role)
+            .flat_map(|segment| segment.nodes.iter().map(|node| node.id.to_string()))
+            .collect();
+        names.dedup();
+        if names.is_empty() {
+            names.push(role.name().to_owned());
+        }
+        names
+    }
+
+    pub(super) fn tell_nodes(&mut self, role: Role, state: &str, error: Option<&str>) {
+        let generation = self.generations.get(&role).copied();
+        for name in self.names(role) {
+            self.tell_state(&name, state, generation, error);
+        }
+    }
+
+    /// To every peer, over signaling and over its page's data channel.
+    pub(super) fn tell_state(
+        &mut self,
+        node: &str,
+        state: &str,
+        generation: Option<u32>,
+        error: Option<&str>,
+    ) {
+        self.node_states.insert(node.to_owned(), state.to_owned());
+        let params = json!({
+            "session_id": self.id, "node": node, "state": state, "generation": generation, "error": error,
+        });
+        for peer in self.members.keys() {
+            self.around.hub.send(FromRouter::Notify {
+                peer: peer.clone(),
+                room: self.room(),
+                method: "session.node_state".into(),
+                params: params.clone(),
+            });
+        }
+        let mut event = params;
+        event["event"] = json!("session.node_state");
+        self.notify(&event);
+    }
+}

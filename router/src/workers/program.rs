@@ -1,0 +1,69 @@
+//! The programs that the router starts as workers: our own two, and those that the operator's config describes.
+
+use super::Role;
+use super::locate;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How strictly a worker locks itself (`REMOTEMEDIA_SANDBOX`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Not at all.
+    #[default]
+    Off,
+    /// As far as this kernel can.
+    Try,
+    /// Wholly, or it serves no session.
+    Require,
+}
+
+impl Sandbox {
+    /// Its name in the environment and in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Try => "try",
+            Self::Require => "require",
+        }
+    }
+}
+
+/// What is started for a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its name in tables, to which a number is added.
+    pub name: Arc<str>,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Variables beside those that every worker gets.
+    pub environment: BTreeMap<String, String>,
+    /// How it is locked.
+    pub sandbox: Sandbox,
+    /// Whether another one is started when one dies.
+    pub restart: bool,
+}
+
+impl Program {
+    /// One of our own two.
+    ///
+    /// # Errors
+    /// When its file is nowhere; the error lists every place.
+    pub fn own(role: Role, dir: Option<&Path>, sandbox: Sandbox) -> Result<Self, locate::NotFound> {
+        Ok(Self {
+            name: role.name().into(),
+            path: locate::find(role, dir)?,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            sandbox,
+            restart: true,
+        })
+    }
+}
+
+/// Every program by its role.
+pub type Programs = BTreeMap<Role, Program>;
