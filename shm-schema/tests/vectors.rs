@@ -224,7 +224,7 @@ fn to_worker() -> Vec<ToWorker> {
         Change::Remove(TaskId(6)),
     ];
     let namespace =
-        Namespace { prefix: "m0123456789abcdef_".into(), root: "/run/x/01234567".into() };
+        Namespace { prefix: "m0123456789abcdef_".into(), root: "/run/x/0123456789ab".into() };
     let channel = ChannelIndex(4);
     let keyframe = |reason| ToWorker::Keyframe { session: session.clone(), channel, epoch, reason };
     vec![

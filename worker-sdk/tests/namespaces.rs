@@ -23,7 +23,7 @@ fn fresh() -> PathBuf {
 #[test]
 fn the_default_folder_is_one_that_can_be_used() {
     let dir = Runtime::default_dir();
-    assert!(dir.is_absolute() && dir.as_os_str().len() <= 34, "{dir:?}");
+    assert!(dir.is_absolute() && dir.as_os_str().len() <= 30, "{dir:?}");
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn a_runtime_folder_of_somebody_else_is_refused() {
 
 #[test]
 fn a_runtime_folder_that_is_too_long_relative_a_file_or_a_link_is_refused() {
-    let long = format!("/dev/shm/{}", "x".repeat(26));
+    let long = format!("/dev/shm/{}", "x".repeat(22));
     let fault = Runtime::open(Path::new(&long)).expect_err("too long");
     let said = fault.to_string();
-    assert!(said.contains("has 35 bytes, 34 are allowed") && said.contains("takes 62"), "{said}");
+    assert!(said.contains("has 31 bytes, 30 are allowed") && said.contains("takes 62"), "{said}");
     assert!(!Path::new(&long).exists(), "it is not made first");
     for dir in ["", "remotemedia", "./x"] {
         let fault = Runtime::open(Path::new(dir)).expect_err("relative");
@@ -103,8 +103,8 @@ fn a_runtime_folder_that_is_too_long_relative_a_file_or_a_link_is_refused() {
 
 #[test]
 fn the_longest_folder_that_is_allowed_works() {
-    let dir = format!("/dev/shm/{:025x}", rand::random::<u64>());
-    let runtime = Runtime::open(Path::new(&dir)).expect("34 bytes");
+    let dir = format!("/dev/shm/{:021x}", rand::random::<u64>());
+    let runtime = Runtime::open(Path::new(&dir)).expect("30 bytes");
     let mut host = Host::create(&runtime).expect("a namespace");
     host.create_wake("w").expect("a wake-up");
     drop(host.attachment().wake("w").expect("its socket can be reached"));
@@ -261,7 +261,8 @@ fn a_sweep_refuses_what_is_not_a_namespace() {
     std::fs::create_dir(&dir).expect("made");
     // Names that nothing has and a folder of the test's own: a sweep that took them would do no harm.
     let nobody = "m0123456789ABCDEF_";
-    for (prefix, root) in [(nobody, dir.join("01234567")), ("m0123456789abcdef_", dir.clone())] {
+    for (prefix, root) in [(nobody, dir.join("0123456789ab")), ("m0123456789abcdef_", dir.clone())]
+    {
         let swept = sweep_dead(prefix, &root);
         assert_eq!(swept.removed, 0);
         assert!(swept.left[0].starts_with("refused"), "{prefix} {root:?} {swept:?}");
@@ -273,15 +274,15 @@ fn a_sweep_refuses_what_is_not_a_namespace() {
 #[test]
 fn a_process_opens_only_namespaces_of_the_one_shape() {
     let good =
-        Namespace { prefix: "m0123456789abcdef_".into(), root: "/dev/shm/x/01234567".into() };
+        Namespace { prefix: "m0123456789abcdef_".into(), root: "/dev/shm/x/0123456789ab".into() };
     for (namespace, says) in [
         (Namespace { prefix: "iox2_".into(), ..good.clone() }, "16 hex digits"),
         (Namespace { prefix: "m0123456789abcde/_".into(), ..good.clone() }, "16 hex digits"),
-        (Namespace { root: "/dev/shm/x".into(), ..good.clone() }, "8 hex digits"),
-        (Namespace { root: "dev/01234567".into(), ..good.clone() }, "absolute"),
-        (Namespace { root: "/dev/../etc/01234567".into(), ..good.clone() }, "absolute"),
+        (Namespace { root: "/dev/shm/x".into(), ..good.clone() }, "12 hex digits"),
+        (Namespace { root: "dev/0123456789ab".into(), ..good.clone() }, "absolute"),
+        (Namespace { root: "/dev/../etc/0123456789ab".into(), ..good.clone() }, "absolute"),
         (
-            Namespace { root: format!("/{}/01234567", "x".repeat(34)), ..good.clone() },
+            Namespace { root: format!("/{}/0123456789ab", "x".repeat(30)), ..good.clone() },
             "root and prefix have 62 bytes, 61 are allowed",
         ),
     ] {

@@ -15,8 +15,10 @@ use std::time::Duration;
 pub const MAX_ROOT_AND_PREFIX: usize = 61;
 /// Bytes of a prefix: `m`, 16 hex digits, `_`.
 pub(crate) const PREFIX_LEN: usize = 18;
-/// Hex digits of a root folder's name.
-pub(crate) const ROOT_NAME_LEN: usize = 8;
+/// Hex digits of a root folder's name. A worker under its lock opens what it can name in `/dev/shm` but lists nothing there
+/// ([`crate::worker::sandbox`]), so a neighbour's root must not be found by trying: at a million tries a second, eight digits
+/// would hold for an hour, twelve hold for nine years.
+pub(crate) const ROOT_NAME_LEN: usize = 12;
 
 /// Greatest channel index: the id of an event. Each drain of a wake-up looks at all ids below it (1.3 µs for 256).
 pub const MAX_INDEX: u32 = 255;
@@ -84,7 +86,7 @@ pub(crate) fn check(namespace: &Namespace) -> Result<(), Fault> {
         || namespace.root.contains("/../")
         || !name.is_some_and(is_root_name)
     {
-        let rule = "an absolute path that ends with a folder of 8 hex digits";
+        let rule = "an absolute path that ends with a folder of 12 hex digits";
         return Err(Fault::invalid("namespace root", &namespace.root, rule));
     }
     let both = namespace.root.len() + namespace.prefix.len();

@@ -2,8 +2,8 @@
 
 use super::Runtime;
 use super::config::{
-    BORROWED, MAX_INDEX, MAX_LISTENERS, MAX_NOTIFIERS, MAX_PUBLISHERS, SPARE_NODES, WAKE_NODES,
-    check_channel, check_service,
+    BORROWED, MAX_INDEX, MAX_LISTENERS, MAX_NOTIFIERS, MAX_PUBLISHERS, ROOT_NAME_LEN, SPARE_NODES,
+    WAKE_NODES, check_channel, check_service,
 };
 use super::runtime::open_to_owner;
 use super::sweep::{Objects, PREFIX_FILE, Swept, objects, sweep_dead};
@@ -19,7 +19,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Tries to find a folder name that is free; a second one is needed once in four billion.
+/// Tries to find a folder name that is free; a second one is needed once in 280,000 billion.
 const TRIES: usize = 8;
 
 #[derive(Debug)]
@@ -179,7 +179,10 @@ fn fresh_root(runtime: &Path) -> Result<(PathBuf, String), Fault> {
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     let mut path = runtime.to_path_buf();
     for _ in 0..TRIES {
-        path = runtime.join(format!("{:08x}", rand::random::<u32>()));
+        path = runtime.join(format!(
+            "{:0ROOT_NAME_LEN$x}",
+            rand::random::<u64>() >> (64 - 4 * ROOT_NAME_LEN)
+        ));
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {
                 open_to_owner(&path).map_err(|source| Fault::Io {

@@ -152,7 +152,7 @@ mod tests {
     // Only the question is asked here: a broken answer must not remove anything on the machine that tests it.
     #[test]
     fn only_what_a_router_of_ours_made_is_swept() {
-        let (prefix, root) = ("m0123456789abcdef_", "/dev/shm/x/01234567");
+        let (prefix, root) = ("m0123456789abcdef_", "/dev/shm/x/0123456789ab");
         assert!(is_ours(prefix, Path::new(root)));
         for foreign in [
             "",
@@ -167,7 +167,9 @@ mod tests {
         ] {
             assert!(!is_ours(foreign, Path::new(root)), "{foreign:?}");
         }
-        for foreign in ["", "/", "/dev/shm", "/dev/shm/x", "01234567", "/dev/shm/..", "/0123456g"] {
+        for foreign in
+            ["", "/", "/dev/shm", "/dev/shm/x", "0123456789ab", "/dev/shm/..", "/0123456789ag"]
+        {
             assert!(!is_ours(prefix, Path::new(foreign)), "{foreign:?}");
         }
     }
