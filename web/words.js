@@ -58,8 +58,12 @@ export function explain(error) {
 
 /** What a `session.node_state` means for the call; empty when all is well. */
 export function nodeState({ node, state, error }) {
-  if (state === 'restarting') return `The ${node} worker went away; another one takes its place, and the call goes on.`;
+  if (state === 'restarting') return `What runs “${node}” went away; another process takes its place, and the call goes on.`;
   if (state === 'running' || state === 'ready') return '';
+  if (state === 'away') return `“${node}” broke off; it has ten seconds to come back.`;
+  const why = error ? `: ${error}` : '';
+  if (state === 'failed') return `“${node}” has failed and stays away until it is restarted${why}.`;
+  if (state === 'quarantined') return `What comes in as “${node}” stopped its decoder each time and is not taken any more${why}.`;
   return `Node “${node}” has a fault${error ? `: ${error}` : ` (${state})`}.`;
 }
 

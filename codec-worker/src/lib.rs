@@ -25,7 +25,6 @@ pub use video::{
     video_decoder, video_encoder,
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use remotemedia_shm_schema::control::Role;
 use std::process::ExitCode;
 
@@ -40,14 +39,5 @@ pub fn main() -> ExitCode {
         .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
         .from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    if let Err(error) = limit_memory() {
-        tracing::warn!(%error, "memory is not limited");
-    }
     remotemedia_worker::worker::run(Role::Codec, "codec-worker", Codecs)
-}
-
-fn limit_memory() -> nix::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
-    let limit = hard.min(MAX_MEMORY);
-    setrlimit(Resource::RLIMIT_DATA, limit, limit)
 }

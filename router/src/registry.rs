@@ -339,7 +339,7 @@ mod tests {
     fn what_a_dead_router_left_is_swept_and_what_a_living_one_holds_stays() {
         let (_dir, runtime) = runtime();
         let prefix = format!("m{:016x}_", rand::random::<u64>());
-        let root = runtime.dir().join(format!("{:08x}", rand::random::<u32>()));
+        let root = runtime.dir().join(format!("{:012x}", rand::random::<u64>() >> 16));
         std::fs::create_dir(&root).expect("a root");
         std::fs::write(root.join("prefix"), &prefix).expect("its prefix");
         let object = PathBuf::from(format!("/dev/shm/{prefix}object"));

@@ -8,11 +8,12 @@ use crate::sessions::{self, Pipeline, Sessions};
 use crate::signaling::{self, HubHandle};
 use crate::web::{self, Observe, Site, metrics::Metric};
 use crate::workers::supervise::{Limits, Staff};
-use crate::workers::{Pool, Program, Programs, Role, Sandbox};
-use anyhow::Context;
+use crate::workers::{Lock, Pool, Program, Programs, Role};
+use anyhow::{Context, bail};
 use remotemedia_peer as rtc;
 use remotemedia_shm_schema::manifest::{self, Offered, PlannedNode};
 use remotemedia_worker::namespace::Runtime;
+use remotemedia_worker::worker::sandbox;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -45,6 +46,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let url = format!("http://{}", listener.local_addr()?);
     let registration = crate::registry::Registration::new(&runtime, &url)?;
+    check_lock(&settings)?;
     let socket = Socket::open(&runtime)?;
     let pool = Pool::start(limits(&settings), programs(&settings)?)?;
     let pipelines = match pipelines(&settings, &pool).await {
@@ -90,6 +92,28 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Workers that parse what strangers send must be able to lock themselves, unless the config says otherwise.
+fn check_lock(settings: &Settings) -> anyhow::Result<()> {
+    let there = sandbox::available();
+    if there.landlock > 0 && there.seccomp {
+        return Ok(());
+    }
+    let lacks = match (there.landlock, there.seccomp) {
+        (0, true) => "Landlock",
+        (0, false) => "Landlock and seccomp",
+        _ => "seccomp",
+    };
+    match settings.sandbox {
+        Lock::Require => bail!(
+            "this kernel has no {lacks}, so workers cannot be locked; `sandbox = \"try\"` in the config starts the router all \
+             the same"
+        ),
+        Lock::Try => tracing::warn!("this kernel has no {lacks}: workers are not wholly locked"),
+        Lock::Off => {}
+    }
+    Ok(())
+}
+
 /// The operator's workers with the roles that they have in this run.
 fn custom(settings: &Settings) -> impl Iterator<Item = (Role, &String, &config::Worker)> {
     let numbered = (0..=u16::MAX).zip(&settings.workers);
@@ -117,7 +141,7 @@ fn programs(settings: &Settings) -> anyhow::Result<Programs> {
             path: worker.command.clone(),
             arguments: worker.args.iter().map(Into::into).collect(),
             environment: worker.env.clone(),
-            sandbox: if worker.sandbox { Sandbox::Require } else { Sandbox::Off },
+            sandbox: if worker.sandbox { Lock::Require } else { Lock::Off },
             restart: worker.restart,
         };
         programs.insert(role, program);

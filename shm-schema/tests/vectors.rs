@@ -275,7 +275,10 @@ fn to_router() -> Vec<ToRouter> {
     let applied = |error| ToRouter::Applied { session: session.clone(), request: 1, error };
     vec![
         ToRouter::Catalogue(catalogue),
-        ToRouter::Assigned { session: session.clone() },
+        ToRouter::Assigned {
+            session: session.clone(),
+            sandbox: Sandbox { landlock: 7, seccomp: true },
+        },
         ToRouter::Ready { session: session.clone(), epoch },
         ToRouter::Refused { session: session.clone(), epoch, error: "no such node".into() },
         ToRouter::KeyframeWanted {

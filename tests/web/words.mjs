@@ -43,7 +43,10 @@ test('a reason that nobody knows is still told', () => {
 });
 
 test('a worker that is replaced, a node with a fault and one that is well again are told apart', () => {
-  assert.match(nodeState({ node: 'codec', state: 'restarting', generation: 2 }), /codec worker .* the call goes on/);
+  assert.match(nodeState({ node: 'codec', state: 'restarting', generation: 2 }), /“codec” went away.* the call goes on/);
+  assert.match(nodeState({ node: 'blur', state: 'failed', error: 'signal 6' }), /“blur” has failed.*restarted: signal 6/);
+  assert.match(nodeState({ node: 'in/eve/video', state: 'quarantined' }), /“in\/eve\/video” stopped its decoder/);
+  assert.match(nodeState({ node: 'mine', state: 'away' }), /ten seconds/);
   assert.match(nodeState({ node: 'blur', state: 'error', error: 'no memory' }), /“blur” has a fault: no memory/);
   assert.equal(nodeState({ node: 'blur', state: 'running' }), '');
 });

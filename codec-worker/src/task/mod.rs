@@ -13,7 +13,9 @@ use encode_audio::EncodeAudio;
 use encode_video::EncodeVideo;
 use remotemedia_shm_schema::{Codec, Flags, Meta, Stage, Stamp};
 use remotemedia_worker::monotonic_ns;
-use remotemedia_worker::worker::{Catalogue, Factory, Processor, Task, TaskError, TaskKind};
+use remotemedia_worker::worker::{
+    Catalogue, Factory, Limits, Processor, Task, TaskError, TaskKind,
+};
 
 /// Makes a decoder or an encoder for each task.
 #[derive(Debug, Default)]
@@ -25,6 +27,10 @@ impl Factory for Codecs {
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264],
             nodes: Vec::new(),
         }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { memory: Some(crate::MAX_MEMORY), ..Limits::default() }
     }
 
     fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {

@@ -6,12 +6,10 @@ use super::target::runtime_dir;
 use crate::registry;
 use crate::workers::{Role, locate};
 use anyhow::anyhow;
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
-};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use remotemedia_worker::namespace::Runtime;
+use remotemedia_worker::worker::sandbox;
 use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -68,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let mut checks = vec![shared_memory(Path::new("/dev/shm")), descriptors()];
     checks.extend(Role::OWN.map(|role| worker(role, args.worker_dir.as_deref())));
     checks.extend(runtime(&dir));
-    checks.push(landlock());
+    checks.push(lock());
     if !existed {
         // Looking must leave no trace; with a router started meanwhile it is not empty and stays.
         let _ = std::fs::remove_dir(&dir);
@@ -185,35 +183,21 @@ fn runtime(dir: &Path) -> [Check; 2] {
     [first, second]
 }
 
-fn landlock() -> Check {
-    const NAME: &str = "landlock";
-    match landlock_abi() {
-        0 => {
-            let advice = "workers run without a file sandbox: boot with lsm=landlock,... on Linux 5.13 or later";
-            Check::new(NAME, Verdict::Warning, "not there".into(), advice)
+fn lock() -> Check {
+    const NAME: &str = "sandbox";
+    let there = sandbox::available();
+    let advice = "workers cannot lock themselves wholly: boot a kernel of 5.13 or later with lsm=landlock,..., or say \
+                  sandbox = \"try\" in the config";
+    match (there.landlock, there.seccomp) {
+        (0, true) => Check::new(NAME, Verdict::Failed, "seccomp, but no Landlock".into(), advice),
+        (0, false) => {
+            Check::new(NAME, Verdict::Failed, "neither Landlock nor seccomp".into(), advice)
         }
-        abi => Check::new(NAME, Verdict::Ok, format!("ABI {abi} or later"), ""),
+        (abi, false) => {
+            Check::new(NAME, Verdict::Failed, format!("Landlock ABI {abi}, but no seccomp"), advice)
+        }
+        (abi, true) => Check::new(NAME, Verdict::Ok, format!("Landlock ABI {abi} and seccomp"), ""),
     }
-}
-
-/// The greatest ABI, of those that can be told apart by what they take, that this kernel has; 0 for none.
-fn landlock_abi() -> u32 {
-    let ruleset = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let files = |abi: ABI| {
-        ruleset().handle_access(AccessFs::from_all(abi)).and_then(Ruleset::create).is_ok()
-    };
-    let net =
-        || ruleset().handle_access(AccessNet::from_all(ABI::V4)).and_then(Ruleset::create).is_ok();
-    let scope = || ruleset().scope(Scope::from_all(ABI::V6)).and_then(Ruleset::create).is_ok();
-    let tests: [(u32, &dyn Fn() -> bool); 6] = [
-        (6, &scope),
-        (5, &|| files(ABI::V5)),
-        (4, &net),
-        (3, &|| files(ABI::V3)),
-        (2, &|| files(ABI::V2)),
-        (1, &|| files(ABI::V1)),
-    ];
-    tests.into_iter().find(|(_, has)| has()).map_or(0, |(abi, _)| abi)
 }
 
 #[cfg(test)]

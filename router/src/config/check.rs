@@ -3,7 +3,7 @@
 use super::fault::{Fault, Place};
 use super::file::Source;
 use super::{Ice, Settings, Turn, pipelines, workers};
-use crate::workers::Sandbox;
+use crate::workers::Lock;
 use remotemedia_shm_schema::Codec;
 use remotemedia_worker::namespace::Runtime;
 use std::collections::BTreeMap;
@@ -433,9 +433,9 @@ fn codecs(layers: &Layers<'_>) -> Result<Vec<Codec>, Fault> {
     Ok(codecs)
 }
 
-fn sandbox(layers: &Layers<'_>) -> Result<Sandbox, Fault> {
-    let at = layers.file(layers.source.file.sandbox.as_ref(), Sandbox::Require.name().into());
-    let all = [Sandbox::Require, Sandbox::Try, Sandbox::Off];
+fn sandbox(layers: &Layers<'_>) -> Result<Lock, Fault> {
+    let at = layers.file(layers.source.file.sandbox.as_ref(), Lock::Require.name().into());
+    let all = [Lock::Require, Lock::Try, Lock::Off];
     all.into_iter().find(|mode| mode.name() == at.value).ok_or_else(|| {
         at.fault(format!("sandbox = {:?}; allowed are \"require\", \"try\" and \"off\"", at.value))
     })

@@ -16,7 +16,7 @@ pub use pipelines::Pipeline;
 pub use workers::Worker;
 
 use crate::signaling;
-use crate::workers::Sandbox;
+use crate::workers::Lock;
 use remotemedia_shm_schema::Codec;
 use remotemedia_signaling::Limits;
 use remotemedia_signaling::host::Names;
@@ -72,7 +72,7 @@ pub struct Settings {
     /// How paths between peers and router are found.
     pub ice: Ice,
     /// How our own workers are locked.
-    pub sandbox: Sandbox,
+    pub sandbox: Lock,
     /// The operator's own workers, by name.
     pub workers: BTreeMap<String, Worker>,
     /// By name; the built-in ones are among them.

@@ -23,7 +23,7 @@ use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
 pub use attached::Joiner;
 use attached::{Absent, Tap};
 use remotemedia_peer::{self as rtc, Candidate};
-use remotemedia_shm_schema::control::Operation;
+use remotemedia_shm_schema::control::{Operation, Sandbox};
 use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
 use remotemedia_signaling::Room;
 use remotemedia_signaling::message::RequestId;
@@ -186,6 +186,8 @@ struct Actor {
     /// Attached ones that broke off, by their names.
     away: BTreeMap<String, Absent>,
     generations: BTreeMap<Role, u32>,
+    /// What locks each process, as it told.
+    sandboxes: BTreeMap<Role, Sandbox>,
     outputs: Outputs,
     members: BTreeMap<PeerId, Member>,
     tasks: JoinSet<()>,
@@ -244,6 +246,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         leaving: BTreeSet::new(),
         away: BTreeMap::new(),
         generations: BTreeMap::new(),
+        sandboxes: BTreeMap::new(),
         outputs: Outputs::default(),
         members: BTreeMap::new(),
         tasks: JoinSet::new(),

@@ -8,7 +8,7 @@ use super::wiring::{Product, TaskKey};
 use crate::workers::{Pool, WorkerView};
 use remotemedia_peer::PeerError;
 use remotemedia_shm_schema::contract::DropReason;
-use remotemedia_shm_schema::control::{ChannelSpec, Counters, TaskId};
+use remotemedia_shm_schema::control::{ChannelSpec, Counters, Sandbox, TaskId};
 use remotemedia_shm_schema::{Media, NodeId, PeerId, SessionId};
 use remotemedia_signaling::message::{Code, Error};
 use serde::Serialize;
@@ -71,12 +71,14 @@ impl SharedMemory {
 pub struct Worker {
     /// `codec-3`.
     pub name: String,
-    /// `codec` or `pipeline`.
+    /// `codec`, `pipeline`, `custom` or `attached`.
     pub role: &'static str,
     /// Its process.
     pub pid: u32,
     /// Counts those that stood in for one another, from 1.
     pub generation: u32,
+    /// What locks it into its session.
+    pub sandbox: Sandbox,
 }
 
 /// A program that somebody attached.

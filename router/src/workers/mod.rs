@@ -14,5 +14,5 @@ pub mod supervise;
 
 pub use pool::{Autopsy, Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
 pub(crate) use pool::{FrameLimits, overdue};
-pub use program::{Program, Programs, Sandbox};
+pub use program::{Lock, Program, Programs};
 pub use supervise::{Role, WorkerId};

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How strictly a worker locks itself (`REMOTEMEDIA_SANDBOX`).
+/// How strictly a worker locks itself into its session (`REMOTEMEDIA_SANDBOX`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sandbox {
+pub enum Lock {
     /// Not at all.
     #[default]
     Off,
@@ -19,7 +19,7 @@ pub enum Sandbox {
     Require,
 }
 
-impl Sandbox {
+impl Lock {
     /// Its name in the environment and in the config.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -43,7 +43,7 @@ pub struct Program {
     /// Variables beside those that every worker gets.
     pub environment: BTreeMap<String, String>,
     /// How it is locked.
-    pub sandbox: Sandbox,
+    pub sandbox: Lock,
     /// Whether another one is started when one dies.
     pub restart: bool,
 }
@@ -53,7 +53,7 @@ impl Program {
     ///
     /// # Errors
     /// When its file is nowhere; the error lists every place.
-    pub fn own(role: Role, dir: Option<&Path>, sandbox: Sandbox) -> Result<Self, locate::NotFound> {
+    pub fn own(role: Role, dir: Option<&Path>, sandbox: Lock) -> Result<Self, locate::NotFound> {
         Ok(Self {
             name: role.name().into(),
             path: locate::find(role, dir)?,

@@ -409,18 +409,30 @@ pub struct ThreadBeat {
     pub counters: Counters,
 }
 
+/// What a worker's sandbox has in force, or a machine has to offer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// The ABI of Landlock, which guards files and sockets; 0 is none.
+    pub landlock: u8,
+    /// Whether seccomp guards the system calls.
+    pub seccomp: bool,
+}
+
 /// From a worker to the router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToRouter {
     /// First message: what it can do.
     Catalogue(Catalogue),
-    /// The session's namespace is open.
+    /// The session's namespace is open, and the worker has locked itself into it as it was told to.
     Assigned {
         /// Which.
         session: SessionId,
+        /// What is in force; a program that attached, and says nothing of it, has none.
+        #[serde(default)]
+        sandbox: Sandbox,
     },
-    /// The session's namespace cannot be opened.
+    /// The session's namespace cannot be opened, or the worker cannot lock itself into it.
     Unassigned {
         /// Which.
         session: SessionId,

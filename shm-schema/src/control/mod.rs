@@ -12,6 +12,6 @@ pub use frames::{Encoding, FrameFault, Frames, MAX_MESSAGE, encode};
 pub use hello::{HELLO_LEN, Hello, HelloFault, MAX_HELLO_BODY, PROTOCOL_VERSION, Role};
 pub use message::{
     Attach, AudioEncode, Catalogue, Change, ChannelSpec, Counters, GraphNode, KeyframeReason,
-    Namespace, NodeDescription, OnFailure, Operation, Task, TaskId, TaskKind, ThreadBeat, ToRouter,
-    ToWorker, VideoEncode,
+    Namespace, NodeDescription, OnFailure, Operation, Sandbox, Task, TaskId, TaskKind, ThreadBeat,
+    ToRouter, ToWorker, VideoEncode,
 };

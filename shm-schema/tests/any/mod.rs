@@ -327,7 +327,9 @@ pub(crate) fn to_router() -> impl Strategy<Value = ToRouter> {
     prop_oneof![
         (vec(codec(), 0..4), vec(node, 0..4))
             .prop_map(|(codecs, nodes)| ToRouter::Catalogue(Catalogue { codecs, nodes })),
-        session().prop_map(|session| ToRouter::Assigned { session }),
+        (session(), any::<u8>(), any::<bool>()).prop_map(|(session, landlock, seccomp)| {
+            ToRouter::Assigned { session, sandbox: Sandbox { landlock, seccomp } }
+        }),
         (session(), number).prop_map(|(session, epoch)| ToRouter::Ready { session, epoch }),
         (session(), number, text()).prop_map(|(session, epoch, error)| ToRouter::Refused {
             session,

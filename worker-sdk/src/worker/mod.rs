@@ -3,7 +3,8 @@
 //! A worker implements [`Factory`] and [`Processor`] and calls [`run`] from its `main`; or, for one function over
 //! pictures or sound, uses [`Worker`]. The main thread speaks with the router over the socket it was started with
 //! (hello, catalogue, heartbeats every 100 ms, prepare and switch); each task has a thread of its own that waits for
-//! frames and commands. When the router goes away the process ends at once; the router sweeps what it leaves.
+//! frames and commands. When the router goes away the process ends at once; the router sweeps what it leaves. What it may
+//! do to the machine meanwhile, [`sandbox`] tells.
 
 mod attach;
 mod beat;
@@ -14,6 +15,7 @@ mod output;
 mod process;
 mod processor;
 mod run;
+pub mod sandbox;
 mod session;
 mod simple;
 mod task;
@@ -26,4 +28,5 @@ pub use attach::{connect, connect_in};
 pub use output::{Marker, Output};
 pub use processor::{Command, Factory, Processor, TaskError};
 pub use run::{attach, attach_over, run};
+pub use sandbox::Limits;
 pub use simple::Worker;

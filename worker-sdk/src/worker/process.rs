@@ -31,6 +31,8 @@ pub(super) enum StartFault {
     Orphan,
     #[error("cannot {0}: {1}")]
     System(&'static str, nix::Error),
+    #[error("{0}")]
+    Sandbox(String),
     #[error("control socket: {0}")]
     Socket(#[from] io::Error),
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! What a worker brings: a factory of processors, one per task.
 
-use super::Output;
+use super::{Limits, Output};
 use crate::{Frame, SendFault};
 use remotemedia_shm_schema::NodeId;
 use remotemedia_shm_schema::control::{Catalogue, Task};
@@ -103,6 +103,11 @@ pub trait Processor: Send {
 pub trait Factory: Send {
     /// What tasks it can make processors for; told to the router once.
     fn catalogue(&self) -> Catalogue;
+
+    /// What the process may take of the machine; asked for once, at its start.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 
     /// A processor for this task. May take long: it runs on the task's thread, while heartbeats go on.
     ///

@@ -4,6 +4,7 @@ use super::attach::connect;
 use super::control::{Control, Note, Outbox, Router};
 use super::mark::Marks;
 use super::process::{self, StartFault};
+use super::sandbox::{self, Limits, Policy, Sandbox};
 use super::session::{Ended, Session};
 use super::task::SharedFactory;
 use super::{Command, Factory};
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -35,7 +37,8 @@ const DETACH: Duration = Duration::from_secs(2);
 /// It takes the socket that the router left, says hello as `role` under `name`, tells the factory's catalogue, and
 /// serves. It returns only when it cannot begin; otherwise the process leaves from here without running destructors:
 /// 0 after a drain or when the router is gone, 1 when something failed. To be called from `main` before any thread is
-/// started.
+/// started: where the router wants it, the process locks itself into its session ([`super::sandbox`]), and a thread that
+/// stands already would be outside.
 pub fn run(role: Role, name: &str, factory: impl Factory + 'static) -> ExitCode {
     serve(name, Server::start(role, name, Box::new(factory)))
 }
@@ -99,6 +102,10 @@ struct Server {
     factory: SharedFactory,
     marks: Arc<Marks>,
     sessions: BTreeMap<SessionId, Session>,
+    policy: Policy,
+    limits: Limits,
+    /// The session that it locked itself into, if it did; it can never open another.
+    locked: Option<SessionId>,
     next_beat: Instant,
     beats: u64,
     draining: Option<Instant>,
@@ -112,12 +119,14 @@ impl Server {
     fn start(role: Role, name: &str, factory: Box<dyn Factory>) -> Result<Self, StartFault> {
         // In this order: no thread before the signal mask, nothing to lose before the parent is known to live.
         let signals = process::signals(true)?;
+        let policy = Policy::told().map_err(StartFault::Sandbox)?;
         let socket = process::control_socket()?;
         let marks = process::marks();
         process::harden()?;
+        sandbox::limit_memory(factory.limits().memory);
         let mut control = Control::greet(socket, role, name, Encoding::Bincode)?;
         control.say(&ToRouter::Catalogue(factory.catalogue()));
-        Self::new(control, signals, marks, factory)
+        Self::new(control, signals, marks, policy, factory)
     }
 
     fn attach(
@@ -130,15 +139,18 @@ impl Server {
         let mut control = Control::greet(socket, Role::Custom, name, Encoding::Json)?;
         control.say(&ToRouter::Catalogue(factory.catalogue()));
         control.say(&ToRouter::Attach(wish));
-        Ok(Self { attached: true, ..Self::new(control, signals, None, factory)? })
+        // A program that came by itself is its user's affair: it is never locked.
+        Ok(Self { attached: true, ..Self::new(control, signals, None, Policy::Off, factory)? })
     }
 
     fn new(
         control: Control,
         signals: SignalFd,
         marks: Option<File>,
+        policy: Policy,
         factory: Box<dyn Factory>,
     ) -> Result<Self, StartFault> {
+        let limits = factory.limits();
         Ok(Self {
             control,
             signals,
@@ -146,6 +158,9 @@ impl Server {
             factory: Arc::new(Mutex::new(factory)),
             marks: Marks::new(marks),
             sessions: BTreeMap::new(),
+            policy,
+            limits,
+            locked: None,
             next_beat: Instant::now(),
             beats: 0,
             draining: None,
@@ -288,19 +303,34 @@ impl Server {
             "it is assigned already".to_owned()
         } else if self.sessions.len() >= MAX_SESSIONS {
             format!("a worker serves {MAX_SESSIONS} sessions at most")
+        } else if let Some(first) = &self.locked {
+            format!("this worker has locked itself into the session `{first}`: it serves no other")
         } else {
             let factory = Arc::clone(&self.factory);
             let outbox = Arc::clone(&self.outbox);
             let marks = Arc::clone(&self.marks);
             match Session::open(id.clone(), namespace, factory, outbox, marks) {
-                Ok(session) => {
-                    self.sessions.insert(id.clone(), session);
-                    return self.say(Some(ToRouter::Assigned { session: id }));
-                }
+                // With the namespace open, and before any task's thread.
+                Ok(session) => match self.lock(&id, Path::new(&namespace.root)) {
+                    Ok(sandbox) => {
+                        self.sessions.insert(id.clone(), session);
+                        return self.say(Some(ToRouter::Assigned { session: id, sandbox }));
+                    }
+                    Err(open) => format!("the worker cannot lock itself in: {open}"),
+                },
                 Err(fault) => fault.to_string(),
             }
         };
         self.say(Some(ToRouter::Unassigned { session: id, error: refused }));
+    }
+
+    fn lock(&mut self, id: &SessionId, root: &Path) -> Result<Sandbox, sandbox::Open> {
+        let locked = sandbox::lock(self.policy, root, self.limits);
+        // Half a lock cannot be taken off either.
+        if !matches!(locked, Ok(Sandbox { landlock: 0, seccomp: false })) {
+            self.locked = Some(id.clone());
+        }
+        locked
     }
 
     /// What the task threads have to say.

@@ -7,7 +7,7 @@ use remotemedia_worker::namespace::{Host, Runtime};
 use remotemedia_worker::schema::contract::DropReason;
 use remotemedia_worker::schema::control::{
     Change, ChannelSpec, Counters, Encoding, Frames, GraphNode, HELLO_LEN, Hello, OnFailure, Role,
-    Task, TaskId, TaskKind, ToRouter, ToWorker, encode,
+    Sandbox, Task, TaskId, TaskKind, ToRouter, ToWorker, encode,
 };
 use remotemedia_worker::schema::{
     ChannelIndex, Content, Contract, Flags, Meta, SessionId, Stage, Stamp, VideoGeometry,
@@ -268,13 +268,24 @@ impl Hand {
 
     /// The next message of any kind.
     pub(crate) fn next(&mut self) -> ToRouter {
+        self.next_if_alive().expect("the worker closed its socket")
+    }
+
+    /// The next message of any kind, or none any more.
+    pub(crate) fn next_if_alive(&mut self) -> Option<ToRouter> {
         loop {
             if let Some(message) = self.arrived.pop_front() {
-                return message;
+                return Some(message);
             }
             let mut buffer = [0; 4096];
-            let n = self.socket.as_mut().expect("open").read(&mut buffer).expect("a message");
-            assert!(n > 0, "the worker closed its socket");
+            let n = match self.socket.as_mut().expect("open").read(&mut buffer) {
+                // A reset is an end as well: it left something unread.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                read => read.expect("a message"),
+            };
+            if n == 0 {
+                return None;
+            }
             self.frames.push(&buffer[..n]);
             while let Some(message) = self.frames.next().expect("a message of ours") {
                 self.arrived.push_back(message);
@@ -309,11 +320,14 @@ impl Hand {
         panic!("no heartbeat as wished; the last was {last:?}");
     }
 
-    /// Assigns the rig's session.
-    pub(crate) fn assign(&mut self, rig: &mut Rig) {
+    /// Assigns the rig's session; gives what the worker put in force then.
+    pub(crate) fn assign(&mut self, rig: &mut Rig) -> Sandbox {
         let namespace = rig.host().namespace().clone();
         self.say(&ToWorker::Assign { session: session(), namespace });
-        assert_eq!(self.answer(), ToRouter::Assigned { session: session() });
+        match self.answer() {
+            ToRouter::Assigned { session: of, sandbox } if of == session() => sandbox,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn prepare(&mut self, epoch: u32, changes: Vec<Change>) -> ToRouter {

@@ -14,7 +14,7 @@ pub(crate) fn act() -> Option<ExitCode> {
     Some(run(Role::Pipeline, "story", Stories))
 }
 
-struct Stories;
+pub(crate) struct Stories;
 
 impl Factory for Stories {
     fn catalogue(&self) -> Catalogue {

@@ -39,6 +39,7 @@ impl Actor {
                     role: lease.role.name(),
                     pid: lease.pid,
                     generation: self.generations.get(&lease.role).copied().unwrap_or(0),
+                    sandbox: self.sandboxes.get(&lease.role).copied().unwrap_or_default(),
                 })
                 .collect(),
             node_errors: self.node_errors.clone(),

@@ -127,8 +127,10 @@ impl Actor {
                     self.attached_message(role, &message);
                 }
             }
-            ToRouter::Assigned { .. }
-            | ToRouter::Applied { .. }
+            ToRouter::Assigned { sandbox, .. } => {
+                self.sandboxes.insert(role, sandbox);
+            }
+            ToRouter::Applied { .. }
             | ToRouter::Catalogue(_)
             | ToRouter::Heartbeat { .. }
             | ToRouter::Drained
