@@ -202,6 +202,8 @@ pub(crate) fn send_unit(outlet: &mut Outlet, number: u8, keyframe: bool) {
 pub(crate) struct Hand {
     pub(crate) child: Child,
     pub(crate) socket: Option<UnixStream>,
+    /// As the worker's hello says: our own speak bincode, those in other languages JSON.
+    encoding: Encoding,
     frames: Frames,
     arrived: VecDeque<ToRouter>,
     pub(crate) hello: Option<Hello>,
@@ -227,10 +229,16 @@ impl Hand {
             .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: 3 }])
             .expect("fd 3 is free");
         let child = command.spawn().expect("a process");
+        Self::holding(child, ours)
+    }
+
+    /// A process that is there, and the router's end of its connection.
+    pub(crate) fn holding(child: Child, ours: UnixStream) -> Self {
         ours.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self {
             child,
             socket: Some(ours),
+            encoding: Encoding::Bincode,
             frames: Frames::new(Encoding::Bincode),
             arrived: VecDeque::new(),
             hello: None,
@@ -257,12 +265,15 @@ impl Hand {
         socket.read_exact(&mut head).expect("its hello");
         let mut body = vec![0; Hello::check_head(&head).expect("a head of ours")];
         socket.read_exact(&mut body).expect("its hello");
-        self.hello = Some(Hello::from_body(&body).expect("a hello"));
+        let hello = Hello::from_body(&body).expect("a hello");
+        self.encoding = hello.encoding;
+        self.frames = Frames::new(hello.encoding);
+        self.hello = Some(hello);
         assert!(matches!(self.next(), ToRouter::Catalogue(_)), "the catalogue comes first");
     }
 
     pub(crate) fn say(&mut self, message: &ToWorker) {
-        let bytes = encode(Encoding::Bincode, message).expect("encoded");
+        let bytes = encode(self.encoding, message).expect("encoded");
         self.socket.as_mut().expect("open").write_all(&bytes).expect("written");
     }
 
