@@ -131,14 +131,14 @@ class Names(unittest.TestCase):
                 check_node(node)
 
     def test_of_namespaces_are_those_that_a_router_makes(self) -> None:
-        check_namespace(Namespace("m0123456789abcdef_", "/run/x/01234567"))
+        check_namespace(Namespace("m0123456789abcdef_", "/run/x/0123456789ab"))
         for prefix, root in (
-            ("m0123456789abcdeF_", "/run/x/01234567"),
-            ("0123456789abcdef__", "/run/x/01234567"),
-            ("m0123456789abcdef_", "run/01234567"),
-            ("m0123456789abcdef_", "/run/../01234567"),
+            ("m0123456789abcdeF_", "/run/x/0123456789ab"),
+            ("0123456789abcdef__", "/run/x/0123456789ab"),
+            ("m0123456789abcdef_", "run/0123456789ab"),
+            ("m0123456789abcdef_", "/run/../0123456789ab"),
             ("m0123456789abcdef_", "/run/x/0123456"),
-            ("m0123456789abcdef_", "/" + "x" * 40 + "/01234567"),
+            ("m0123456789abcdef_", "/" + "x" * 40 + "/0123456789ab"),
         ):
             with self.assertRaises(NameFault):
                 check_namespace(Namespace(prefix, root))

@@ -613,9 +613,15 @@ impl Registry {
 }
 
 fn send(handle: &Handle, command: Command) {
-    if handle.commands.try_send(command).is_err() {
-        // Its queue is full or it just ended: either way what was asked does not happen, and its end is told.
-        tracing::debug!(session = %handle.id, "takes no command");
+    match handle.commands.try_send(command) {
+        Ok(()) => {}
+        // An end that was asked for must come.
+        Err(TrySendError::Full(close @ Command::Close(..))) => {
+            let commands = handle.commands.clone();
+            tokio::spawn(async move { commands.send(close).await });
+        }
+        // Its queue is full or it just ended: what was asked does not happen, and its end is told.
+        Err(_) => tracing::debug!(session = %handle.id, "takes no command"),
     }
 }
 

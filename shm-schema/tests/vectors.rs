@@ -279,6 +279,7 @@ fn to_router() -> Vec<ToRouter> {
             session: session.clone(),
             sandbox: Sandbox { landlock: 7, seccomp: true },
         },
+        ToRouter::Assigned { session: session.clone(), sandbox: Sandbox::default() },
         ToRouter::Ready { session: session.clone(), epoch },
         ToRouter::Refused { session: session.clone(), epoch, error: "no such node".into() },
         ToRouter::KeyframeWanted {

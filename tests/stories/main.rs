@@ -6,15 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 #![allow(unreachable_pub, reason = "a program; its modules speak with one another")]
 
+mod attached;
 mod browser;
 mod call;
 mod chromium;
 mod hostile;
+mod kills;
 mod lifecycle;
 mod loss;
 mod media;
+mod recovery;
 mod refusals;
 mod relay;
 mod rooms;
 mod router;
+mod soak;
 mod socket;

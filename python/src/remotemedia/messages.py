@@ -244,7 +244,7 @@ def attach_source(session: str, peer: str, media: str) -> JsonObject:
 
 def assigned(session: str) -> JsonObject:
     """The session's namespace is open."""
-    return {"assigned": {"session": session}}
+    return {"assigned": {"session": session, "sandbox": {"landlock": 0, "seccomp": False}}}
 
 
 def unassigned(session: str, error: str) -> JsonObject:

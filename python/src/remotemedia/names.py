@@ -30,7 +30,7 @@ _CHANNEL = re.compile(
     rf"|out/{_SHORT}{_PEER}/{_SHORT}\.(?:opus|vp8|vp9|h264)/encoded)"
 )
 _PREFIX = re.compile(r"m[0-9a-f]{16}_")
-_ROOT = re.compile(r"/(?:.*/)?[0-9a-f]{8}", re.DOTALL)
+_ROOT = re.compile(r"/(?:.*/)?[0-9a-f]{12}", re.DOTALL)
 _SERVICE = re.compile(rf"[!-~]{{1,{MAX_SERVICE_NAME}}}")
 
 
@@ -72,7 +72,7 @@ def check_namespace(namespace: Namespace) -> None:
         raise NameFault(f"namespace prefix {namespace.prefix[:80]!r} is not valid: `m`, 16 hex digits, `_`")
     if not _ROOT.fullmatch(namespace.root) or "/../" in namespace.root:
         raise NameFault(
-            f"namespace root {namespace.root[:80]!r} is not valid: an absolute path that ends with a folder of 8 hex digits"
+            f"namespace root {namespace.root[:80]!r} is not valid: an absolute path that ends with a folder of 12 hex digits"
         )
     both = len(namespace.root.encode()) + len(namespace.prefix)
     if both > MAX_ROOT_AND_PREFIX:

@@ -15,6 +15,7 @@ mod sessions;
 mod table;
 mod tap;
 mod target;
+mod top;
 
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ pub enum Command {
     Serve(Box<serve::Args>),
     /// Show a running router's processes and how long frames take from stage to stage
     Ps(ps::Args),
+    /// Show the same every second until Ctrl-C
+    Top(top::Args),
     /// Show a running router's sessions
     Sessions(sessions::Args),
     /// Show the channels of a running router's sessions
@@ -79,7 +82,8 @@ impl Command {
     pub fn run(self) -> Exit {
         let result = match self {
             Self::Serve(args) => serve::run(*args),
-            Self::Ps(args) => waiting(ps::run(args)),
+            Self::Ps(args) => waiting(async { ps::run(&args).await }),
+            Self::Top(args) => waiting(top::run(args)),
             Self::Sessions(args) => waiting(sessions::run(args)),
             Self::Channels(args) => waiting(channels::run(args)),
             Self::Tap(args) => tap::run(args),

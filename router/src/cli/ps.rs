@@ -14,7 +14,13 @@ pub struct Args {
     target: Target,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+impl Args {
+    pub(super) fn json(&self) -> bool {
+        self.target.json
+    }
+}
+
+pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     let router = args.target.find()?;
     let all = router.get("/api/sessions").await?;
     let info = router.get("/api/info").await?;
@@ -190,18 +196,16 @@ mod tests {
             json!({"name": "codec-1", "role": "codec", "pid": 11, "state": "leased", "session": "s"}),
         ];
         let stage = |ms: f64| json!({"p50": ms, "p95": ms * 2.0});
-        let sessions = [
-            json!({"session_id": "s", "pipeline": "blur", "state": "active",
-                   "shared_memory": {"used": 9_000_000, "reserved": 40_000_000},
-                   "nodes": [{"id": "soft", "state": "failed", "error": "signal 6"}],
-                   "node_states": {"soft": "failed", "codec": "running"},
-                   "attached": [{"name": "meter-1", "what": "tap", "of": "rm/s/x"}],
-                   "workers": [{"pid": 11, "sandbox": {"landlock": 7, "seccomp": true}}],
-                   "stages": {
-                "video": {"sent": stage(0.5), "decoded": stage(2.0), "node:blur": stage(3.0), "assembled": stage(1.0)},
-                "audio": {},
-            }}),
-        ];
+        let sessions = [json!({"session_id": "s", "pipeline": "blur", "state": "active",
+               "shared_memory": {"used": 9_000_000, "reserved": 40_000_000},
+               "nodes": [{"id": "soft", "state": "failed", "error": "signal 6"}],
+               "node_states": {"soft": "failed", "codec": "running"},
+               "attached": [{"name": "meter-1", "what": "tap", "of": "rm/s/x"}],
+               "workers": [{"pid": 11, "sandbox": {"landlock": 7, "seccomp": true}}],
+               "stages": {
+            "video": {"sent": stage(0.5), "decoded": stage(2.0), "node:blur": stage(3.0), "assembled": stage(1.0)},
+            "audio": {},
+        }})];
         let all = json!({"sessions": sessions, "shared_memory": {"reserved": 40_000_000, "free": 5_000_000_000_u64}});
         let text = text("http://127.0.0.1:9000", &processes, &all);
         assert!(text.contains("40.0 MB reserved by sessions, 5000.0 MB free"), "{text}");
@@ -210,7 +214,8 @@ mod tests {
             words.contains(&vec!["router", "router", "10", "running", "-", "-", "12.3", "1.2"]),
             "{text}"
         );
-        let codec = ["codec-1", "codec", "11", "leased", "s", "landlock", "7,", "seccomp", "-", "-"];
+        let codec =
+            ["codec-1", "codec", "11", "leased", "s", "landlock", "7,", "seccomp", "-", "-"];
         assert!(words.contains(&codec.to_vec()), "{text}");
         assert!(words.contains(&vec!["soft", "failed", "signal", "6"]), "{text}");
         assert!(words.contains(&vec!["codec", "running", "-"]), "{text}");

@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let tap = Tap {
         json: args.target.json,
         saver,
-        ends: args.seconds.map(|seconds| now + Duration::from_secs(seconds)),
+        seconds: args.seconds,
         told: now,
         count: Count::default(),
         last: "nothing yet".into(),
@@ -58,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 1 })
 }
 
-/// Gives its one processor away. A channel that is made afresh gets it back from the task before.
+/// Gives its one processor away: a channel that is made afresh is read by the same task.
 struct Once(Option<Tap>);
 
 impl Factory for Once {
@@ -68,6 +68,15 @@ impl Factory for Once {
 
     fn make(&mut self, _: &Task) -> Result<Box<dyn Processor>, TaskError> {
         let tap = self.0.take().ok_or_else(|| TaskError::failed("it reads one channel"))?;
+        if let Some(seconds) = tap.seconds {
+            // As Ctrl-C does: the router is told, and the process ends. From a thread of this one, which has SIGTERM blocked:
+            // it is for the main thread.
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(seconds));
+                let own = nix::unistd::getpid();
+                let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM);
+            });
+        }
         Ok(Box::new(tap))
     }
 }
@@ -85,7 +94,7 @@ struct Count {
 struct Tap {
     json: bool,
     saver: Option<Saver>,
-    ends: Option<Instant>,
+    seconds: Option<u64>,
     told: Instant,
     count: Count,
     last: String,
@@ -117,11 +126,6 @@ impl Processor for Tap {
         let now = Instant::now();
         if now.duration_since(self.told) >= EVERY {
             self.tell(now);
-        }
-        if self.ends.is_some_and(|at| now >= at) {
-            // As Ctrl-C does: the router is told, and the process ends.
-            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
-            self.ends = None;
         }
         Ok(())
     }

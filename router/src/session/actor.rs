@@ -17,13 +17,13 @@ use super::negotiate::{self, Outcome};
 use super::output::Outputs;
 use super::recovery::Recovery;
 use super::wakeup;
-use super::wiring::{Desired, Plan, Product, Source};
+use super::wiring::{Desired, Plan, Product, Source, TaskKey};
 use crate::signaling::HubHandle;
 use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
 pub use attached::Joiner;
 use attached::{Absent, Tap};
 use remotemedia_peer::{self as rtc, Candidate};
-use remotemedia_shm_schema::control::{Operation, Sandbox};
+use remotemedia_shm_schema::control::{Operation, Sandbox, TaskId};
 use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
 use remotemedia_signaling::Room;
 use remotemedia_signaling::message::RequestId;
@@ -168,6 +168,8 @@ struct Actor {
     around: Surroundings,
     life: Life,
     began: Instant,
+    /// How long it took until its first media were wired through all workers.
+    ready: Option<Duration>,
     dance: Dance,
     desired: Desired,
     /// What was refused: not tried again until something else is wanted or a worker is replaced.
@@ -178,6 +180,8 @@ struct Actor {
     lost_early: BTreeSet<WorkerId>,
     leases: Leases,
     recovery: Recovery,
+    /// What dead workers' marks may name, until they are examined.
+    tasks_of_dead: BTreeMap<WorkerId, BTreeMap<TaskId, TaskKey>>,
     /// When each process was lost that is not known to be away yet.
     lost_at: BTreeMap<Role, Instant>,
     taps: BTreeMap<Role, Tap>,
@@ -234,6 +238,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         id: id.clone(),
         life: Life::new(now, settings.times),
         began: now,
+        ready: None,
         dance,
         desired: Desired::default(),
         refused: None,
@@ -241,6 +246,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         lost_early: BTreeSet::new(),
         leases: Leases::new(),
         recovery: Recovery::default(),
+        tasks_of_dead: BTreeMap::new(),
         lost_at: BTreeMap::new(),
         taps: BTreeMap::new(),
         leaving: BTreeSet::new(),

@@ -37,7 +37,9 @@ pub struct Receipt {
     pub objects_removed: u64,
     /// Bytes given back.
     pub bytes: u64,
-    /// Milliseconds that it took.
+    /// Milliseconds from the session's begin until its first media were wired through all workers; none if that never was.
+    pub ready_ms: Option<f64>,
+    /// Milliseconds that the end took.
     pub took_ms: f64,
     /// What could not be removed; empty.
     pub left: Vec<String>,

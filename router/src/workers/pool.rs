@@ -125,8 +125,49 @@ enum Request {
     },
 }
 
-/// Milliseconds that one call of each task may take, by what the session asked of the worker.
-pub(crate) type FrameLimits = Arc<Mutex<BTreeMap<(SessionId, TaskId), u32>>>;
+/// Milliseconds that one call of each task may take, by what sessions asked of the worker.
+#[derive(Debug, Default)]
+pub(crate) struct TaskLimits {
+    of: BTreeMap<(SessionId, TaskId), u32>,
+    /// Tasks that are removed when their session's wiring is switched.
+    going: Vec<(SessionId, TaskId)>,
+}
+
+pub(crate) type FrameLimits = Arc<Mutex<TaskLimits>>;
+
+impl TaskLimits {
+    fn follow(&mut self, message: &ToWorker) {
+        match message {
+            ToWorker::Prepare { session, changes, .. } => {
+                self.going.retain(|(of, _)| of != session);
+                for change in changes {
+                    match change {
+                        Change::Add(task) => {
+                            self.of.insert((session.clone(), task.id), task.frame_limit_ms);
+                        }
+                        Change::Remove(task) => self.going.push((session.clone(), *task)),
+                        Change::Rewire { .. } => {}
+                    }
+                }
+            }
+            ToWorker::Switch { session, .. } => {
+                let (gone, rest) =
+                    std::mem::take(&mut self.going).into_iter().partition(|(of, _)| of == session);
+                self.going = rest;
+                let gone: Vec<(SessionId, TaskId)> = gone;
+                self.of.retain(|task, _| !gone.contains(task));
+            }
+            ToWorker::Abandon { session, .. } => self.going.retain(|(of, _)| of != session),
+            ToWorker::Release { session } => self.of.retain(|(of, _), _| of != session),
+            _ => {}
+        }
+    }
+
+    /// Of one task; none for a task that nobody asked for.
+    pub(crate) fn of(&self, session: &SessionId, task: TaskId) -> Option<u32> {
+        self.of.get(&(session.clone(), task)).copied()
+    }
+}
 
 /// Who ends a leased worker.
 #[derive(Debug)]
@@ -180,26 +221,19 @@ impl Lease {
         }
     }
 
+    /// Whether it serves other sessions as well.
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        matches!(self.keeper, Keeper::Pool { shared: true, .. })
+    }
+
     /// Sends without waiting; a worker whose outbox is full is killed, and the session hears that it is lost.
     pub fn send(&self, message: ToWorker) {
-        if let ToWorker::Prepare { session, changes, .. } = &message {
-            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-            for change in changes {
-                match change {
-                    Change::Add(task) => {
-                        limits.insert((session.clone(), task.id), task.frame_limit_ms);
-                    }
-                    Change::Remove(task) => {
-                        limits.remove(&(session.clone(), *task));
-                    }
-                    Change::Rewire { .. } => {}
-                }
-            }
-        }
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).follow(&message);
         if self.outbox.try_send(message).is_err()
             && let Keeper::Pool { pool, .. } = &self.keeper
         {
-            let _ = pool.requests.try_send(Request::Broken { worker: self.id });
+            pool.tell(Request::Broken { worker: self.id });
         }
     }
 
@@ -222,7 +256,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let (false, Keeper::Pool { pool, ticket, .. }) = (self.ended, &self.keeper) {
             let request = Request::Release { worker: self.id, ticket: *ticket, reaped: None };
-            let _ = pool.requests.try_send(request);
+            pool.tell(request);
         }
     }
 }
@@ -289,6 +323,14 @@ impl Pool {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Withdraw { role, reply }).await.ok()?;
         answer.await.ok().flatten()
+    }
+
+    /// Without waiting here; what finds no room in the queue waits in a task of its own.
+    fn tell(&self, request: Request) {
+        if let Err(mpsc::error::TrySendError::Full(request)) = self.requests.try_send(request) {
+            let requests = self.requests.clone();
+            tokio::spawn(async move { requests.send(request).await });
+        }
     }
 
     /// What is started for a role.

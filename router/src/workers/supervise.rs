@@ -202,6 +202,8 @@ pub struct Supervisor {
     workers: BTreeMap<WorkerId, Worker>,
     waiting: VecDeque<(Ticket, Role)>,
     starts: BTreeMap<Role, Starts>,
+    /// Roles of which one has said what it can do.
+    known: BTreeSet<Role>,
     actions: VecDeque<Action>,
     next: u64,
     stopping: bool,
@@ -218,6 +220,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             waiting: VecDeque::new(),
             starts,
+            known: BTreeSet::new(),
             actions: VecDeque::new(),
             next: 1,
             stopping: false,
@@ -235,6 +238,7 @@ impl Supervisor {
         match worker.state {
             State::Starting { .. } => {
                 worker.state = State::Spare { beat: now };
+                self.known.insert(worker.role);
                 if let Some(starts) = self.starts.get_mut(&worker.role) {
                     *starts = Starts { failures: 0, not_before: None };
                 }
@@ -475,6 +479,8 @@ impl Supervisor {
             } else {
                 staff.spares + waiting
             };
+            // Without spares, too, one tells what its kind can do.
+            let wanted = wanted.max(usize::from(!self.known.contains(&role)));
             for _ in coming..wanted {
                 let id = WorkerId(self.next);
                 self.next += 1;

@@ -6,10 +6,10 @@ use super::config::{
     WAKE_NODES, check_channel, check_service,
 };
 use super::runtime::open_to_owner;
-use super::sweep::{Objects, PREFIX_FILE, Swept, objects, sweep_dead};
+use super::sweep::{Objects, PREFIX_FILE, Swept, objects, sweep_dead, unlink_ports};
 use crate::header::Header;
 use crate::{Attachment, Fault, Service};
-use iceoryx2::prelude::ServiceName;
+use iceoryx2::prelude::{CallbackProgression, PortFactory as _, ServiceName};
 use iceoryx2::service::port_factory::{event, publish_subscribe};
 use remotemedia_shm_schema::WhenFull;
 use remotemedia_shm_schema::control::{ChannelSpec, Namespace};
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Tries to find a folder name that is free; a second one is needed once in 280,000 billion.
@@ -125,9 +126,17 @@ impl Host {
         Ok(())
     }
 
-    /// Drops the held service, channel or wake-up; its memory goes with the last process that has it open.
+    /// Drops the held service, channel or wake-up; its memory goes with the last process that has it open. Whoever is
+    /// alive must have let go of its ports: what stands in the service's list still is a dead process's, and its segments,
+    /// which nobody would give back before the session's end, are unlinked.
     pub fn forget(&mut self, service: &str) {
-        self.held.remove(service);
+        let Some(held) = self.held.remove(service) else { return };
+        let left = match &held {
+            Held::Channel(channel) => ports_of(channel),
+            Held::Wake(_) => Vec::new(),
+        };
+        drop(held);
+        unlink_ports(&self.namespace.prefix, &left);
     }
 
     /// Counts what the namespace has, by listing.
@@ -173,6 +182,23 @@ impl Drop for Host {
             tracing::warn!(left = ?swept.left, "a session's namespace could not be removed");
         }
     }
+}
+
+/// The ports that a channel's own list has, by the numbers that their objects are named by.
+fn ports_of(channel: &publish_subscribe::PortFactory<Service, [u8], Header>) -> Vec<u128> {
+    let mut ports = Vec::new();
+    let listed = catch_unwind(AssertUnwindSafe(|| {
+        channel.dynamic_config().list_publishers(|publisher| {
+            ports.push(publisher.publisher_id.value());
+            CallbackProgression::Continue
+        });
+        channel.dynamic_config().list_subscribers(|subscriber| {
+            ports.push(subscriber.subscriber_id.value());
+            CallbackProgression::Continue
+        });
+    }));
+    // A list that a process damaged has no end of its own: then the sweep takes all away.
+    if listed.is_err() { Vec::new() } else { ports }
 }
 
 fn fresh_root(runtime: &Path) -> Result<(PathBuf, String), Fault> {

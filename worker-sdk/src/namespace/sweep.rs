@@ -141,6 +141,25 @@ fn unlink_objects(prefix: &str) {
     }
 }
 
+/// Unlinks data segments and connections of these ports.
+pub(super) fn unlink_ports(prefix: &str, ports: &[u128]) {
+    if ports.is_empty() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(SHM) else { return };
+    for entry in entries.flatten().filter(|entry| of_prefix(entry, prefix)) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // `<prefix><hash of the type>_<publisher>.data`, `…_<publisher>_<subscriber>.connection`
+        let stem = name.strip_suffix(".data").or_else(|| name.strip_suffix(".connection"));
+        let Some(stem) = stem.and_then(|stem| stem.get(prefix.len()..)) else { continue };
+        let mut numbers = stem.split('_').filter_map(|part| part.parse::<u128>().ok());
+        if numbers.any(|number| ports.contains(&number)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn of_prefix(entry: &std::fs::DirEntry, prefix: &str) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())
 }

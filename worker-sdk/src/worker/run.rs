@@ -184,7 +184,7 @@ impl Server {
             }
             if router == Router::Gone {
                 // What the router started has nothing to live for; what attached has somebody to tell.
-                let left = !self.attached || self.detaching.is_some();
+                let left = !self.attached || self.detaching.is_some() || self.draining.is_some();
                 return if left { Ok(()) } else { Err(StartFault::Gone) };
             }
             if let Ok(Some(_)) = self.signals.read_signal() {

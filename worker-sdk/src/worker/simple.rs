@@ -7,9 +7,10 @@ use super::{
 use super::{Command, TaskKind};
 use crate::{Frame, Picture, PictureMut, monotonic_ns};
 use remotemedia_shm_schema::channel::NameFault;
-use remotemedia_shm_schema::control::OnFailure;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{
-    AudioGeometry, Content, Media, Meta, NodeId, PeerId, SessionId, Stage, Stamp, VideoGeometry,
+    AudioGeometry, Content, Flags, Media, Meta, NodeId, PeerId, SessionId, Stage, Stamp,
+    VideoGeometry,
 };
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,7 +43,7 @@ impl Worker {
         F: Clone + Send + 'static,
     {
         let name = name.into();
-        let make = move |numbers| Box::new(Video { function: function.clone(), numbers }) as Box<_>;
+        let make = move |nodes| Box::new(Video { function: function.clone(), nodes }) as Box<_>;
         let factory = Box::new(Simple { name: name.clone(), video: true, make: Box::new(make) });
         Self { name, factory }
     }
@@ -54,7 +55,7 @@ impl Worker {
         F: Clone + Send + 'static,
     {
         let name = name.into();
-        let make = move |numbers| Box::new(Audio { function: function.clone(), numbers }) as Box<_>;
+        let make = move |nodes| Box::new(Audio { function: function.clone(), nodes }) as Box<_>;
         let factory = Box::new(Simple { name: name.clone(), video: false, make: Box::new(make) });
         Self { name, factory }
     }
@@ -276,7 +277,7 @@ where
 struct Simple {
     name: String,
     video: bool,
-    make: Box<dyn Fn(Vec<u8>) -> Box<dyn Processor> + Send>,
+    make: Box<dyn Fn(Vec<GraphNode>) -> Box<dyn Processor> + Send>,
 }
 
 impl Factory for Simple {
@@ -299,13 +300,13 @@ impl Factory for Simple {
             let (kind, own) = (&other.kind, &self.name);
             return Err(TaskError::failed(format!("{own} has no node of type `{kind}`")));
         }
-        Ok((self.make)(nodes.iter().map(|node| node.number).collect()))
+        Ok((self.make)(nodes.clone()))
     }
 }
 
 struct Video<F> {
     function: F,
-    numbers: Vec<u8>,
+    nodes: Vec<GraphNode>,
 }
 
 impl<F> Processor for Video<F>
@@ -322,9 +323,26 @@ where
         let mut picture = loan
             .picture_mut(geometry)
             .ok_or_else(|| TaskError::failed("a picture that does not fit into its loan"))?;
-        (self.function)(input, &mut picture)?;
-        loan.publish(stamped(frame.meta(), Content::Picture(geometry), &self.numbers))?;
-        Ok(())
+        let failed = (self.function)(input, &mut picture).err();
+        if failed.is_some() {
+            // What the function left in the loan is no picture of anybody's.
+            picture.copy_from(&input);
+        }
+        let meta = stamped(frame.meta(), Content::Picture(geometry), &self.nodes);
+        match (failed, policy(&self.nodes)) {
+            (None, _) => Ok(loan.publish(meta)?),
+            (Some(error), OnFailure::Bypass) => {
+                loan.publish(meta)?;
+                tell(&self.nodes, &error, out);
+                Ok(())
+            }
+            // Held: the encoder behind shows its last picture.
+            (Some(error), OnFailure::Hold | OnFailure::Close) => {
+                drop(loan);
+                tell(&self.nodes, &error, out);
+                Err(error)
+            }
+        }
     }
 
     fn command(&mut self, command: &Command) -> Result<(), TaskError> {
@@ -334,7 +352,7 @@ where
 
 struct Audio<F> {
     function: F,
-    numbers: Vec<u8>,
+    nodes: Vec<GraphNode>,
 }
 
 impl<F> Processor for Audio<F>
@@ -346,9 +364,25 @@ where
             return pass_empty(frame, out);
         };
         let mut loan = out.loan(geometry.payload_len())?;
-        (self.function)(input, geometry, loan.samples_mut())?;
-        loan.publish(stamped(frame.meta(), frame.meta().content, &self.numbers))?;
-        Ok(())
+        let failed = (self.function)(input, geometry, loan.samples_mut()).err();
+        let meta = stamped(frame.meta(), frame.meta().content, &self.nodes);
+        match (failed, policy(&self.nodes)) {
+            (None, _) => Ok(loan.publish(meta)?),
+            (Some(error), OnFailure::Bypass) => {
+                loan.samples_mut().copy_from_slice(input);
+                loan.publish(meta)?;
+                tell(&self.nodes, &error, out);
+                Ok(())
+            }
+            // Held: silence in its place, so that sound goes on by its clock.
+            (Some(error), OnFailure::Hold | OnFailure::Close) => {
+                drop(loan);
+                tell(&self.nodes, &error, out);
+                let held = frame.meta();
+                out.publish_empty(Meta { flags: held.flags.with(Flags::SILENCE), ..*held })?;
+                Err(error)
+            }
+        }
     }
 
     fn command(&mut self, command: &Command) -> Result<(), TaskError> {
@@ -364,12 +398,23 @@ fn pass_empty(frame: &Frame, out: &mut Output<'_>) -> Result<(), TaskError> {
     Err(TaskError::failed("a frame of another kind of media"))
 }
 
-fn stamped(meta: &Meta, content: Content, numbers: &[u8]) -> Meta {
+fn stamped(meta: &Meta, content: Content, nodes: &[GraphNode]) -> Meta {
     let mut meta = meta.derive(content);
-    for number in numbers {
-        meta.stamps.push(Stamp { stage: Stage::Node(*number), ns: monotonic_ns() });
+    for node in nodes {
+        meta.stamps.push(Stamp { stage: Stage::Node(node.number), ns: monotonic_ns() });
     }
     meta
+}
+
+fn policy(nodes: &[GraphNode]) -> OnFailure {
+    nodes.iter().map(|node| node.on_failure).max().unwrap_or_default()
+}
+
+/// Tells the router that the function failed.
+fn tell(nodes: &[GraphNode], error: &TaskError, out: &mut Output<'_>) {
+    if let Some(node) = nodes.first() {
+        out.node_error(&node.id, &error.to_string());
+    }
 }
 
 fn no_parameters(command: &Command) -> Result<(), TaskError> {

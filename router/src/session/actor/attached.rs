@@ -48,6 +48,8 @@ pub(super) struct Tap {
     told: Option<ChannelSpec>,
     /// Counts its own wirings; the session's do not wait for it.
     epoch: u32,
+    /// Whether one of them is in force.
+    running: bool,
 }
 
 /// Who broke off, and until when it may come back.
@@ -115,7 +117,7 @@ impl Actor {
         }
         tracing::info!(session = %self.id, name = %lease.name, pid = lease.pid, %channel, "tapped");
         self.dance.assign(&lease);
-        let mut tap = Tap { lease, channel, told: None, epoch: 0 };
+        let mut tap = Tap { lease, channel, told: None, epoch: 0, running: false };
         tap.follow(&self.id, &spec);
         self.taps.insert(tap.lease.role, tap);
         Ok(())
@@ -139,11 +141,19 @@ impl Actor {
 
     /// What a tap has to say; whether it was one.
     pub(super) fn tap_message(&mut self, worker: WorkerId, message: &ToRouter) -> bool {
-        let Some(tap) = self.taps.values().find(|tap| tap.lease.id == worker) else { return false };
+        let Some(tap) = self.taps.values_mut().find(|tap| tap.lease.id == worker) else {
+            return false;
+        };
         let (role, session) = (tap.lease.role, self.id.clone());
         match message {
             ToRouter::Ready { epoch, .. } if *epoch == tap.epoch => {
+                tap.running = true;
                 tap.lease.send(ToWorker::Switch { session, epoch: *epoch });
+                // Coded pictures mean something from a keyframe on.
+                let coded = tap.told.as_ref().map(|spec| spec.index);
+                if let Some(channel) = coded {
+                    self.keyframe_on(channel);
+                }
             }
             ToRouter::Refused { error, .. } | ToRouter::Unassigned { error, .. } => {
                 tap.lease.send(ToWorker::Denied { error: error.clone() });
@@ -169,7 +179,11 @@ impl Actor {
     ) -> Result<(), String> {
         let role = lease.role;
         let known = self.desired.inserts.iter().position(|i| *i.segment.name() == node);
-        if let Some(at) = known.filter(|_| self.away.contains_key(node.as_str())) {
+        let away = self.away.get(node.as_str()).map(|absent| absent.role);
+        let its = |at: &usize| {
+            self.desired.inserts.get(*at).is_some_and(|i| Some(i.segment.role) == away)
+        };
+        if let Some(at) = known.filter(its) {
             // It comes back: its place and its policy are those that it had.
             if let Some(insert) = self.desired.inserts.get_mut(at) {
                 self.desired.absence.roles.remove(&insert.segment.role);
@@ -218,9 +232,16 @@ impl Actor {
     fn source(&mut self, lease: Lease, peer: PeerId, media: Media) -> Result<(), String> {
         let role = lease.role;
         let source = Source { peer: peer.clone(), kind: media };
-        let back = self.away.remove(peer.as_str());
-        if let Some(before) = &back {
-            self.desired.absence.roles.remove(&before.role);
+        let before = match self.desired.sources.get(&source) {
+            Some(Origin::Attached(before)) => {
+                let away = self.away.get(peer.as_str());
+                away.filter(|absent| absent.role == *before).map(|absent| absent.role)
+            }
+            Some(Origin::Coded(_)) | None => None,
+        };
+        if let Some(before) = before {
+            self.away.remove(peer.as_str());
+            self.desired.absence.roles.remove(&before);
         } else if self.members.contains_key(&peer) || self.desired.sources.contains_key(&source) {
             let kind = media.name();
             return Err(format!("session {} has {kind} of `{peer}` already", self.id));
@@ -267,14 +288,30 @@ impl Actor {
         Ok(())
     }
 
+    /// What an attached node or source is called in its session.
+    fn attached_name(&self, role: Role) -> Option<String> {
+        let inserted = self.desired.inserts.iter().find(|i| i.segment.role == role);
+        let made = || {
+            let mut sources = self.desired.sources.iter();
+            sources.find(|(_, origin)| **origin == Origin::Attached(role))
+        };
+        match inserted {
+            Some(insert) => Some(insert.segment.name().to_string()),
+            None => made().map(|(source, _)| source.peer.to_string()),
+        }
+    }
+
     pub(super) fn take_out(&mut self, role: Role) {
-        let names = self.names(role);
+        let name = self.attached_name(role);
         self.desired.inserts.retain(|insert| insert.segment.role != role);
         self.desired.sources.retain(|_, origin| *origin != Origin::Attached(role));
         self.desired.absence.roles.remove(&role);
-        for name in &names {
-            self.node_states.remove(name);
-            self.node_errors.remove(name);
+        if let Some(name) = name {
+            self.away.remove(&name);
+            self.node_states.remove(&name);
+            self.node_errors.remove(&name);
+            let others = self.nodes.iter().filter(|(_, id)| id.as_str() != name);
+            self.nodes = others.cloned().collect();
         }
         if self.leases.contains_key(&role) {
             self.leaving.insert(role);
@@ -328,11 +365,7 @@ impl Actor {
         if self.leaving.remove(&role) {
             return;
         }
-        let made = self.desired.sources.iter().find_map(|(source, origin)| {
-            (*origin == Origin::Attached(role)).then(|| source.peer.to_string())
-        });
-        let names = made.map_or_else(|| self.names(role), |name| vec![name]);
-        for name in names {
+        if let Some(name) = self.attached_name(role) {
             self.tell_state(&name, "away", None, None);
             self.away.insert(name, Absent { role, since: now });
         }
@@ -373,7 +406,8 @@ impl Tap {
         let task = TaskId(0);
         let Some(wake) = tap_wake(spec) else { return };
         let (input, output) = (Some(spec.clone()), None);
-        let before = self.told.replace(spec.clone());
+        // What was prepared and not switched to is forgotten by what is prepared now.
+        let before = self.told.replace(spec.clone()).filter(|_| self.running);
         let changes = if before.as_ref().and_then(tap_wake) == Some(wake) {
             vec![Change::Rewire { task, input, output }]
         } else {

@@ -17,17 +17,6 @@ impl Actor {
         for (peer, _) in std::mem::take(&mut self.members) {
             self.hang_up(peer, cause.reason());
         }
-        // Members close their connections; their reports are read on, so that none of them waits for this task.
-        let ending = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::select! {
-            () = ending => {}
-            () = async { while inbox.reports.recv().await.is_some() {} } => {}
-            () = async { while inbox.outcomes.recv().await.is_some() {} } => {}
-            () = tokio::time::sleep(Duration::from_millis(500)) => {
-                tracing::warn!(session = %self.id, "a connection did not close in time");
-            }
-        }
-        self.tasks.abort_all();
         // Leases that were on their way end their workers when dropped with the queue.
         inbox.leases.close();
         let leases = std::mem::take(&mut self.leases);
@@ -41,7 +30,19 @@ impl Actor {
         let leases: Vec<Lease> =
             leases.into_values().filter(|lease| !matches!(lease.role, Role::Attached(_))).collect();
         let reaped = leases.len();
+        // Workers end while connections close.
         let mut ends: JoinSet<()> = leases.into_iter().map(Lease::end).collect();
+        // Members close their connections; their reports are read on, so that none of them waits for this task.
+        let ending = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = ending => {}
+            () = async { while inbox.reports.recv().await.is_some() {} } => {}
+            () = async { while inbox.outcomes.recv().await.is_some() {} } => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {
+                tracing::warn!(session = %self.id, "a connection did not close in time");
+            }
+        }
+        self.tasks.abort_all();
         while ends.join_next().await.is_some() {}
         drop(self.outputs);
         drop(wake);
@@ -57,6 +58,7 @@ impl Actor {
             workers_reaped: reaped,
             objects_removed: swept.removed as u64,
             bytes: swept.bytes,
+            ready_ms: self.ready.map(|ready| ready.as_secs_f64() * 1e3),
             took_ms: began.elapsed().as_secs_f64() * 1e3,
             left: swept.left,
         };

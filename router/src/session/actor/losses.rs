@@ -6,11 +6,12 @@ use crate::session::member;
 use crate::session::recovery::{Next, Suspect};
 use crate::session::wiring::{Segment, Source, TaskKey, held};
 use crate::workers::{Autopsy, Role};
-use remotemedia_shm_schema::control::{OnFailure, Operation};
+use remotemedia_shm_schema::control::{OnFailure, Operation, TaskId};
 use remotemedia_shm_schema::mark::Mark;
 use remotemedia_shm_schema::{Media, NodeId};
 use remotemedia_signaling::FromRouter;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A process that is not replaced within this is away: what its nodes' policies say is wired (chosen: a spare takes over
@@ -22,6 +23,9 @@ impl Actor {
     pub(super) fn lost(&mut self, role: Role) {
         let Some(lease) = self.leases.remove(&role) else { return };
         tracing::warn!(session = %self.id, worker = %lease.name, "worker lost");
+        // What its marks name is known by the wiring that it worked in; when it is examined another may be in force.
+        let tasks = self.dance.wiring().tasks_of(role).map(|(key, task)| (task.id, key.clone()));
+        self.tasks_of_dead.insert(lease.id, tasks.collect());
         drop(lease);
         let now = Instant::now();
         self.dance.lost(role, &self.leases);
@@ -69,8 +73,9 @@ impl Actor {
 
     /// How a process ended is known.
     pub(super) fn examined(&mut self, autopsy: &Autopsy) {
+        let tasks = self.tasks_of_dead.remove(&autopsy.worker).unwrap_or_default();
         let suspects: Vec<Suspect> =
-            autopsy.marks.iter().filter_map(|mark| self.suspect(mark)).collect();
+            autopsy.marks.iter().filter_map(|mark| self.suspect(mark, &tasks)).collect();
         tracing::info!(
             session = %self.id, worker = autopsy.worker.0, role = autopsy.role.name(), ?suspects,
             "a worker's end: {}", autopsy.how
@@ -83,6 +88,10 @@ impl Actor {
         for suspect in convicted {
             self.convict(&suspect, &autopsy.how);
         }
+        if self.recovery.failed(autopsy.role) {
+            // Told before without the reason, which was not known.
+            self.tell_nodes(autopsy.role, "failed", Some(&autopsy.how));
+        }
     }
 
     fn convict(&mut self, suspect: &Suspect, how: &str) {
@@ -91,7 +100,7 @@ impl Actor {
             Suspect::Track(source) => {
                 tracing::warn!(session = %self.id, peer = %source.peer, kind = source.kind.name(), "quarantined: {how}");
                 self.desired.absence.tracks.insert(source.clone());
-                let name = format!("in/{}/{}", source.peer, source.kind.name());
+                let name = track_name(source);
                 self.tell_state(&name, "quarantined", None, Some(how));
             }
             Suspect::Node(node) => {
@@ -109,10 +118,8 @@ impl Actor {
     }
 
     /// What a mark points at: a node if one had been entered, else the track whose frame it was.
-    fn suspect(&self, mark: &Mark) -> Option<Suspect> {
-        let wiring = self.dance.wiring();
-        let (key, _) = wiring.tasks().find(|(_, task)| task.id == mark.task)?;
-        match key {
+    fn suspect(&self, mark: &Mark, tasks: &BTreeMap<TaskId, TaskKey>) -> Option<Suspect> {
+        match tasks.get(&mark.task)? {
             TaskKey::Decode(source) => Some(Suspect::Track(source.clone())),
             TaskKey::Encode(product) => Some(Suspect::Track(product.source.clone())),
             TaskKey::Graph(_, name) => {
@@ -136,14 +143,17 @@ impl Actor {
             };
             if meant && self.recovery.forgive(&suspect) {
                 found = true;
-                match suspect {
+                let name = match suspect {
                     Suspect::Track(source) => {
                         self.desired.absence.tracks.remove(&source);
+                        track_name(&source)
                     }
                     Suspect::Node(id) => {
                         self.desired.absence.nodes.remove(&id);
+                        id.to_string()
                     }
-                }
+                };
+                self.tell_state(&name, "running", None, None);
             }
         }
         let roles: Vec<Role> = self.settings.plan.roles().into_iter().collect();
@@ -152,14 +162,16 @@ impl Actor {
             if !meant {
                 continue;
             }
-            if self.recovery.failed(role) {
+            let failed = self.recovery.failed(role);
+            let unwilling = self.desired.absence.roles.contains(&role);
+            if failed && !self.leases.contains_key(&role) {
                 found = true;
                 self.recovery.forgive_role(role);
                 self.lease(role, Duration::ZERO);
-            } else if node.is_some() && !found && self.leases.contains_key(&role) {
-                // It works; somebody wants it afresh all the same. Dropping the lease ends the process.
+            } else if unwilling || (node.is_some() && !found) {
+                // It would not, or it works and somebody wants it afresh all the same.
                 found = true;
-                self.lost(role);
+                self.renew(role)?;
             }
         }
         if !found {
@@ -170,6 +182,26 @@ impl Actor {
         }
         self.refused = None;
         self.advance();
+        Ok(())
+    }
+
+    /// Takes another process for a role whose process lives; that is no death of its.
+    fn renew(&mut self, role: Role) -> Result<(), String> {
+        let Some(lease) = self.leases.remove(&role) else { return Ok(()) };
+        if lease.shared() {
+            let name = lease.name.to_string();
+            self.leases.insert(role, lease);
+            return Err(format!(
+                "{name} serves other sessions as well; end it by hand if you must"
+            ));
+        }
+        // Dropped, it ends its process.
+        drop(lease);
+        self.dance.lost(role, &self.leases);
+        self.lost_at.insert(role, Instant::now());
+        self.hush();
+        self.tell_nodes(role, "restarting", None);
+        self.lease(role, Duration::ZERO);
         Ok(())
     }
 
@@ -258,7 +290,13 @@ impl Actor {
     pub(super) fn tell_nodes(&mut self, role: Role, state: &str, error: Option<&str>) {
         let generation = self.generations.get(&role).copied();
         for name in self.names(role) {
-            self.tell_state(&name, state, generation, error);
+            // What a node was convicted of outlives the process that it died with.
+            let convicted = self.desired.absence.nodes.iter().any(|node| node.as_str() == name);
+            // That the first process runs is no news.
+            let news = state != "running" || self.node_states.contains_key(&name);
+            if news && !convicted {
+                self.tell_state(&name, state, generation, error);
+            }
         }
     }
 
@@ -270,7 +308,10 @@ impl Actor {
         generation: Option<u32>,
         error: Option<&str>,
     ) {
-        self.node_states.insert(node.to_owned(), state.to_owned());
+        // A frame that failed is no state.
+        if state != "error" {
+            self.node_states.insert(node.to_owned(), state.to_owned());
+        }
         let params = json!({
             "session_id": self.id, "node": node, "state": state, "generation": generation, "error": error,
         });
@@ -286,4 +327,9 @@ impl Actor {
         event["event"] = json!("session.node_state");
         self.notify(&event);
     }
+}
+
+/// A track's name among the states of nodes.
+fn track_name(source: &Source) -> String {
+    format!("in/{}/{}", source.peer, source.kind.name())
 }

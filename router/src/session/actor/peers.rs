@@ -8,6 +8,7 @@ use crate::session::member::{self, Report};
 use crate::session::negotiate::{self, Outcome, Return};
 use crate::session::sdp::Section;
 use crate::session::wiring::{Origin, Product, Source};
+use crate::workers::Role;
 use remotemedia_peer::{Candidate, Connection, Sender};
 use remotemedia_rtp::egress::Start;
 use remotemedia_shm_schema::{Codec, Media, PeerId};
@@ -315,13 +316,12 @@ impl Actor {
             self.recovery.forget(&source);
             self.desired.absence.tracks.remove(&source);
         }
-        self.desired.inserts.retain(|insert| {
-            insert.source.peer != *peer || {
-                // What stood in this peer's media has nothing to stand in any more.
-                self.leaving.insert(insert.segment.role);
-                false
-            }
-        });
+        // What stood in this peer's media has nothing to stand in any more.
+        let stood = self.desired.inserts.iter().filter(|insert| insert.source.peer == *peer);
+        let stood: Vec<Role> = stood.map(|insert| insert.segment.role).collect();
+        for role in stood {
+            self.take_out(role);
+        }
         self.keyframes.retain(|product, _| product.source.peer != *peer);
         if *cause != Cause::Left {
             self.hang_up(peer.clone(), cause.reason());

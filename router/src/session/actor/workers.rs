@@ -8,7 +8,7 @@ use crate::session::output::Made;
 use crate::session::wiring::{Origin, Product, TaskKey};
 use crate::workers::{Lease, LeaseFault, Role, WorkerEvent};
 use remotemedia_shm_schema::control::{KeyframeReason, OnFailure, ToRouter, ToWorker};
-use remotemedia_shm_schema::{Media, NodeId};
+use remotemedia_shm_schema::{ChannelIndex, Media, NodeId};
 use remotemedia_worker::monotonic_ns;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,18 +37,15 @@ impl Actor {
             Ok(lease) if self.lost_early.remove(&lease.id) => self.replace(role),
             Ok(lease) => {
                 self.recovery.began(Instant::now(), role);
-                let generation = self.generations.entry(role).or_insert(0);
-                *generation += 1;
-                let again = *generation > 1;
+                *self.generations.entry(role).or_insert(0) += 1;
                 self.desired.absence.roles.remove(&role);
                 self.dance.assign(&lease);
                 self.leases.insert(role, lease);
                 self.refused = None;
-                if again {
-                    self.tell_nodes(role, "running", None);
-                } else if self.settings.plan.roles().iter().all(|r| self.leases.contains_key(r)) {
+                if self.settings.plan.roles().iter().all(|r| self.leases.contains_key(r)) {
                     self.live(life::Event::Started);
                 }
+                self.tell_nodes(role, "running", None);
                 self.advance();
             }
             Err(fault) if self.generations.contains_key(&role) => {
@@ -65,7 +62,10 @@ impl Actor {
             WorkerEvent::Lost { role, .. } if self.taps.remove(&role).is_some() => {}
             WorkerEvent::Lost { worker, role } => {
                 if self.leases.get(&role).is_none_or(|lease| lease.id != worker) {
-                    self.lost_early.insert(worker);
+                    // An attached one is taken before it is listened to: its place was given up.
+                    if !matches!(role, Role::Attached(_)) {
+                        self.lost_early.insert(worker);
+                    }
                     return;
                 }
                 self.lost(role);
@@ -114,13 +114,7 @@ impl Actor {
                     self.live(life::Event::StartFailed(error));
                 }
             }
-            ToRouter::KeyframeWanted { channel, .. } => {
-                if let Some(source) = self.dance.wiring().source_of(channel).cloned() {
-                    self.offer(&source.peer, member::Command::Keyframe);
-                } else if let Some(product) = self.dance.wiring().product_of(channel).cloned() {
-                    self.keyframe(&product);
-                }
-            }
+            ToRouter::KeyframeWanted { channel, .. } => self.keyframe_on(channel),
             ToRouter::NodeError { node, error, .. } => self.node_error(&node, &error),
             ToRouter::Detach | ToRouter::Released { .. } => {
                 if let Role::Attached(_) = role {
@@ -153,13 +147,22 @@ impl Actor {
     /// Somebody did not do his part in a change of wiring: what only he wanted is given up, else the whole change is, until
     /// another one is wanted.
     pub(super) fn unwilling(&mut self, roles: BTreeSet<Role>, why: &str) {
-        let attached: Vec<Role> =
-            roles.into_iter().filter(|role| matches!(role, Role::Attached(_))).collect();
-        if attached.is_empty() {
-            self.refused = Some(self.desired.clone());
+        let (attached, others): (Vec<Role>, Vec<Role>) =
+            roles.into_iter().partition(|role| matches!(role, Role::Attached(_)));
+        for role in &others {
+            // Its part is away as if it had died, and its nodes' policies apply; asked for, it gets another chance.
+            if *role != Role::Codec && self.dance.wiring().epoch() != 0 {
+                self.desired.absence.roles.insert(*role);
+                self.tell_nodes(*role, "failed", Some(why));
+            }
         }
-        for role in attached {
-            self.turn_out(role, Some(why));
+        for role in &attached {
+            self.turn_out(*role, Some(why));
+        }
+        if attached.is_empty() {
+            let away = others.iter().any(|role| self.desired.absence.roles.contains(role));
+            self.refused = (!away).then(|| self.desired.clone());
+            self.advance();
         }
     }
 
@@ -185,6 +188,8 @@ impl Actor {
             }
         };
         self.late = 0;
+        let began = self.began;
+        self.ready.get_or_insert_with(|| began.elapsed());
         for source in ports.closed_outlets {
             let command = member::Command::Unwrite(source.kind);
             self.offer(&source.peer, command);
@@ -233,6 +238,18 @@ impl Actor {
             }
         });
         for product in keyframes {
+            self.keyframe(&product);
+        }
+    }
+
+    /// Whoever makes this channel's access units shall make a keyframe.
+    pub(super) fn keyframe_on(&mut self, channel: ChannelIndex) {
+        let wiring = self.dance.wiring();
+        let source = wiring.source_of(channel).filter(|s| s.kind == Media::Video).cloned();
+        let product = wiring.product_of(channel).filter(|p| p.source.kind == Media::Video).cloned();
+        if let Some(source) = source {
+            self.offer(&source.peer, member::Command::Keyframe);
+        } else if let Some(product) = product {
             self.keyframe(&product);
         }
     }

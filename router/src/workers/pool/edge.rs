@@ -348,7 +348,11 @@ impl Edge {
             let label = &worker.name;
             let asked = matches!(state, Some(State::Retiring { .. }));
             let slow = worker.reason == Some(KillReason::SlowDrain);
-            let autopsy = examine(id, &worker, &status);
+            let mut autopsy = examine(id, &worker, &status);
+            if self.supervisor.shared(worker.role) {
+                // Its marks tell tasks, not sessions: nobody is blamed for what another session sent.
+                autopsy.marks.clear();
+            }
             if asked || slow {
                 tracing::debug!(worker = %label, "ended: {}", autopsy.how);
             } else {
@@ -503,7 +507,7 @@ pub(crate) fn overdue(threads: &[ThreadBeat], limits: &FrameLimits) -> Vec<TaskI
     let clock = remotemedia_worker::monotonic_ns();
     let limits = limits.lock().unwrap_or_else(PoisonError::into_inner);
     let late = |thread: &&ThreadBeat| {
-        let limit = limits.get(&(thread.session.clone(), thread.task)).copied();
+        let limit = limits.of(&thread.session, thread.task);
         let limit = u64::from(limit.unwrap_or(FRAME_LIMIT_MS)) * 1_000_000;
         thread.busy_since_ns.is_some_and(|since| clock.saturating_sub(since) > limit)
     };

@@ -1,0 +1,340 @@
+//! Programs that somebody attaches by hand to a call: they see it, change it or add to it, and the call goes on whatever
+//! becomes of them.
+
+use crate::media::{flowing, pattern, untouched};
+use crate::recovery::{HELD, ends, finished, flows_on, moody, shown_while, spawn};
+use crate::router::{Router, eventually, kill, report};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::process::Child;
+
+/// A router with anna's call that flows, and the session's id.
+struct Scene {
+    router: Router,
+    call: Child,
+    id: String,
+}
+
+impl Scene {
+    fn play() -> Self {
+        let mut router = Router::start();
+        let call = router.spawn_call(&[&pattern("120")[..], &["--peer-id", "anna"]].concat());
+        let all = flowing(&mut router);
+        let id = all["sessions"][0]["session_id"].as_str().unwrap().to_owned();
+        Self { router, call, id }
+    }
+
+    /// The full name of a channel of this session.
+    fn channel(&self, name: &str) -> String {
+        format!("rm/{}/{name}", self.id)
+    }
+
+    fn session(&mut self) -> Value {
+        self.router.sessions()["sessions"][0].clone()
+    }
+
+    /// Waits until the session is as wanted.
+    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || {
+            let session = self.session();
+            wanted(&session).then_some(session)
+        })
+    }
+
+    /// Hangs up; the call must have been one that nothing happened to.
+    fn untouched(mut self) {
+        // Enough for the report to say something, whatever the story took.
+        flows_on(&mut self.router, 60);
+        kill(self.call.id() as i32, Signal::SIGINT);
+        untouched(self.call);
+        self.router.wait_for_sessions(0);
+        self.router.stop();
+    }
+}
+
+/// A command to this router.
+fn command(router: &Router, arguments: &[&str]) -> Child {
+    let runtime = router.runtime();
+    spawn(&[arguments, &["--router", runtime.to_str().unwrap()]].concat())
+}
+
+/// `moody` with the way to this router, as `remotemedia attach` runs it in its own place.
+fn attach(router: &Router, arguments: &[&str]) -> Child {
+    let (runtime, program) = (router.runtime(), moody());
+    let way = ["attach", "--router", runtime.to_str().unwrap(), program.to_str().unwrap()];
+    spawn(&[&way[..], arguments].concat())
+}
+
+/// Whether exactly these are attached, by what they are and what of.
+fn attached(session: &Value, wanted: &[(&str, &str)]) -> bool {
+    let rows = session["attached"].as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.len() == wanted.len()
+        && wanted.iter().all(|(what, of)| {
+            rows.iter().any(|row| {
+                row["what"] == *what && row["of"].as_str().is_some_and(|text| text.contains(of))
+            })
+        })
+}
+
+/// Whether the session has a channel of which this is a part of the name.
+fn has_channel(session: &Value, part: &str) -> bool {
+    let all = session["channels"].as_array().into_iter().flatten();
+    all.filter_map(|channel| channel["name"].as_str()).any(|name| name.contains(part))
+}
+
+fn has_node(session: &Value, id: &str) -> bool {
+    session["nodes"].as_array().into_iter().flatten().any(|node| node["id"] == id)
+}
+
+/// Ctrl-C; it must end as a program that did what it should.
+fn interrupt(what: &str, program: Child) {
+    kill(program.id() as i32, Signal::SIGINT);
+    ends(what, program, 0);
+}
+
+// --- taps -------------------------------------------------------------------------------------------------------------
+
+/// What the lines of a tap come to: the highest rate (the first second has the attaching in it), and all that it missed.
+fn told(stdout: &[u8]) -> (f64, u64) {
+    let text = String::from_utf8_lossy(stdout);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!lines.is_empty(), "it told nothing");
+    let rates = lines.iter().map(|line| line["frames_per_second"].as_f64().unwrap());
+    let missed = lines.iter().map(|line| line["missed"].as_u64().unwrap()).sum();
+    (rates.fold(0.0, f64::max), missed)
+}
+
+#[test]
+fn a_tap_sees_and_saves_what_passes_and_the_call_does_not_feel_it() {
+    let scene = Scene::play();
+    let folder = tempfile::tempdir().unwrap();
+    // Pictures 30 a second; sound in blocks of 20 ms.
+    let channels = [
+        ("in/anna/video0/raw", "raw.y4m", &b"YUV4MPEG2 W320 H180 "[..], 30.0),
+        ("out/main-video@anna/full.vp8/encoded", "coded.ivf", b"DKIF\0\0\x20\0VP80", 30.0),
+        ("in/anna/audio0/raw", "sound.wav", b"RIFF", 50.0),
+    ];
+    let taps = channels.map(|(name, file, ..)| {
+        let (channel, file) = (scene.channel(name), folder.path().join(file));
+        let file = file.to_str().unwrap();
+        command(&scene.router, &["tap", &channel, "--json", "--seconds", "3", "--save", file])
+    });
+    for (tap, (name, file, magic, rate)) in taps.into_iter().zip(channels) {
+        let output = finished(&format!("the tap of {name}"), tap);
+        assert!(output.status.success(), "{name}: {output:?}");
+        let (got, missed) = told(&output.stdout);
+        assert!((rate * 0.7..rate * 1.3).contains(&got), "{name}: {got} a second: {output:?}");
+        assert_eq!(missed, 0, "{name}: {output:?}");
+        let saved = std::fs::read(folder.path().join(file)).unwrap();
+        assert!(saved.starts_with(magic), "{name}: {:?}", &saved[..saved.len().min(64)]);
+        assert!(saved.len() > 1000, "{name}: {} bytes", saved.len());
+    }
+    scene.untouched();
+}
+
+#[test]
+fn a_tap_of_a_muted_picture_ends_at_its_time_all_the_same() {
+    let mut router = Router::start();
+    let call = router.spawn_call(
+        &[&pattern("120")[..], &["--peer-id", "anna", "--mute", "video=1-100"]].concat(),
+    );
+    let all = flowing(&mut router);
+    let id = all["sessions"][0]["session_id"].as_str().unwrap().to_owned();
+    // Units of sound and of pictures that came.
+    let came = |router: &mut Router| {
+        let received = &router.sessions()["sessions"][0]["members"][0]["media"]["receives"];
+        let count = |kind: &str| received[kind]["units"].as_u64().unwrap_or(0);
+        (count("audio"), count("video"))
+    };
+    eventually("a picture that stands still", || {
+        let (sound, pictures) = came(&mut router);
+        eventually("sound", || (came(&mut router).0 > sound + 20).then_some(()));
+        (came(&mut router).1 == pictures && pictures > 0).then_some(())
+    });
+    let channel = format!("rm/{id}/in/anna/video0/raw");
+    ends("the tap", command(&router, &["tap", &channel, "--json", "--seconds", "1"]), 0);
+    kill(call.id() as i32, Signal::SIGINT);
+    report(&call.wait_with_output().unwrap());
+    router.stop();
+}
+
+#[test]
+fn a_channel_has_one_tap_and_is_free_again_when_that_goes() {
+    let mut scene = Scene::play();
+    let channel = scene.channel("in/anna/video0/raw");
+    let first = command(&scene.router, &["tap", &channel, "--json"]);
+    scene.until("the first tap", |session| attached(session, &[("tap", channel.as_str())]));
+    let said = ends("a second tap", command(&scene.router, &["tap", &channel]), 1);
+    assert!(said.contains(&channel) && said.contains("has a tap already"), "{said}");
+    interrupt("the first tap", first);
+    scene.until("no tap", |session| attached(session, &[]));
+    // A program of somebody's own is as good as the command.
+    let third = attach(&scene.router, &["tap", &channel]);
+    scene.until("the third tap", |session| attached(session, &[("tap", channel.as_str())]));
+    interrupt("the third tap", third);
+    scene.untouched();
+}
+
+#[test]
+fn a_tap_that_does_not_move_is_cut_off_and_the_call_does_not_feel_it() {
+    let mut scene = Scene::play();
+    let channel = scene.channel("in/anna/video0/raw");
+    let tap = command(&scene.router, &["tap", &channel, "--json"]);
+    scene.until("the tap", |session| attached(session, &[("tap", channel.as_str())]));
+    kill(tap.id() as i32, Signal::SIGSTOP);
+    flows_on(&mut scene.router, 60);
+    scene.until("its end", |session| attached(session, &[]));
+    flows_on(&mut scene.router, 30);
+    kill(tap.id() as i32, Signal::SIGCONT);
+    let said = ends("the tap", tap, 1);
+    assert!(said.contains("the router is gone"), "{said}");
+    scene.untouched();
+}
+
+// --- inserted nodes ---------------------------------------------------------------------------------------------------
+
+const NODE: &str = "negative";
+
+/// Inserts a node behind anna's decoder, and waits until it is in the call.
+fn insert(scene: &mut Scene) -> Child {
+    let channel = scene.channel("in/anna/video0/raw");
+    let program = attach(&scene.router, &["insert", &channel, NODE]);
+    scene.until("the inserted node", |session| {
+        attached(session, &[("insert", NODE)])
+            && has_channel(session, "/node/negative.")
+            && session["node_states"][NODE] == "running"
+    });
+    flows_on(&mut scene.router, 20);
+    program
+}
+
+/// Waits until nothing is left of the inserted node.
+fn taken_out(scene: &mut Scene) {
+    scene.until("a call without the node", |session| {
+        attached(session, &[])
+            && !has_channel(session, "/node/negative.")
+            && !has_node(session, NODE)
+    });
+    flows_on(&mut scene.router, 20);
+}
+
+#[test]
+fn a_node_is_inserted_and_taken_out_again_in_mid_call_and_nobody_feels_it() {
+    let mut scene = Scene::play();
+    for _ in 0..2 {
+        let program = insert(&mut scene);
+        assert!(has_node(&scene.session(), NODE));
+        interrupt("the inserted node", program);
+        taken_out(&mut scene);
+    }
+    let session = scene.session();
+    for worker in session["workers"].as_array().unwrap() {
+        assert_eq!(worker["generation"], 1, "a worker died: {session}");
+    }
+    scene.untouched();
+}
+
+#[test]
+fn an_inserted_node_that_is_killed_is_held_for_until_it_comes_back_and_a_command_takes_it_out() {
+    let mut scene = Scene::play();
+    let mut program = insert(&mut scene);
+    kill(program.id() as i32, Signal::SIGKILL);
+    program.wait().unwrap();
+    let away = |session: &Value| session["node_states"][NODE] == "away";
+    scene.until("a node that is away", away);
+    let shown = shown_while(&mut scene.router, 60);
+    assert!(shown <= HELD, "{shown} pictures without the node that holds");
+    assert!(away(&scene.session()), "it has ten seconds to come back");
+
+    let again = insert(&mut scene);
+    let id = scene.id.clone();
+    ends("detach", command(&scene.router, &["detach", &id, NODE]), 0);
+    ends("the program that was taken out", again, 0);
+    taken_out(&mut scene);
+    // Two seconds of it were held, so that it was not untouched; it lived all the same.
+    kill(scene.call.id() as i32, Signal::SIGINT);
+    let report = report(&scene.call.wait_with_output().unwrap());
+    assert_eq!(report["video"]["out_of_order"], 0, "{report}");
+    scene.router.stop();
+}
+
+// --- sources ----------------------------------------------------------------------------------------------------------
+
+/// Whether the first member is sent frames of this kind from this source.
+fn sent_from(session: &Value, from: &str, kind: &str) -> bool {
+    let sends = session["members"][0]["media"]["sends"].as_array();
+    sends.into_iter().flatten().any(|sent| {
+        sent["from"] == from && sent["kind"] == kind && sent["frames"].as_u64() > Some(20)
+    })
+}
+
+#[test]
+fn sources_that_are_attached_to_a_room_are_seen_and_heard_in_it_until_they_go() {
+    let mut router = Router::start();
+    let more = ["--session", "red", "--peer-id", "anna"];
+    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
+    eventually("anna in the room", || {
+        let sessions = router.sessions();
+        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
+    });
+    let robot = attach(&router, &["source", "red", "robot", "video"]);
+    let flute = attach(&router, &["source", "red", "flute", "audio"]);
+    eventually("the sources at anna's", || {
+        let session = &router.sessions()["sessions"][0];
+        let rows = [("source", "video of robot"), ("source", "audio of flute")];
+        let flows = sent_from(session, "robot", "video") && sent_from(session, "flute", "audio");
+        (flows && attached(session, &rows)).then_some(())
+    });
+    let said = ends("a second robot", attach(&router, &["source", "red", "robot", "video"]), 1);
+    assert!(said.contains("has video of `robot` already"), "{said}");
+    interrupt("the robot", robot);
+    interrupt("the flute", flute);
+    eventually("silence", || {
+        let session = &router.sessions()["sessions"][0];
+        let sends = session["members"][0]["media"]["sends"].as_array()?;
+        let over = sends.is_empty() && attached(session, &[]) && !has_channel(session, "robot");
+        over.then_some(())
+    });
+    kill(call.id() as i32, Signal::SIGINT);
+    let report = report(&call.wait_with_output().unwrap());
+    let (robot, flute) = (&report["peers"]["robot"]["video"], &report["peers"]["flute"]["audio"]);
+    assert!(robot["received"].as_u64().unwrap() > 20, "{report}");
+    assert_eq!((&robot["width"], &robot["height"]), (&320.into(), &180.into()), "{report}");
+    assert!(flute["received"].as_u64().unwrap() > 20, "{report}");
+    // A sine of 0.3 has 0.21.
+    assert!((0.1..0.3).contains(&flute["level"].as_f64().unwrap()), "{report}");
+    router.wait_for_sessions(0);
+    router.stop();
+}
+
+// --- what is refused --------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_cannot_be_attached_or_detached_is_refused_with_what_there_is() {
+    let scene = Scene::play();
+    let (raw, coded) =
+        (scene.channel("in/anna/video0/raw"), scene.channel("in/anna/video0/encoded"));
+    let nobody = scene.channel("in/nobody/video0/raw");
+    let (id, router) = (scene.id.as_str(), &scene.router);
+    for (program, words) in [
+        (command(router, &["tap", "rm/none/in/anna/video0/raw"]), &["no session none", id][..]),
+        (command(router, &["tap", &nobody]), &["there is no channel", &nobody, &raw]),
+        (attach(router, &["insert", &nobody, NODE]), &["there is no channel", &nobody, &raw]),
+        (attach(router, &["insert", &coded, NODE]), &["access units", &coded]),
+        (attach(router, &["insert", &raw, "clock"]), &["has a node `clock` already"]),
+        (attach(router, &["source", id, "anna", "video"]), &["has video of `anna` already"]),
+        (attach(router, &["source", "none", "robot", "video"]), &["no session none", id]),
+        (command(router, &["detach", id, "nobody"]), &["`nobody`", "attached"]),
+        (command(router, &["restart", id]), &["nothing has failed"]),
+        (command(router, &["restart", id, "nobody"]), &["no node `nobody`"]),
+    ] {
+        let said = ends(&format!("what is to say {words:?}"), program, 1);
+        for word in words {
+            assert!(said.contains(word), "no {word:?} in: {said}");
+        }
+    }
+    // Used wrongly: nobody was asked.
+    ends("a tap of nothing", command(router, &["tap", "nothing"]), 2);
+    ends("a node without a name", attach(router, &["insert", &raw, "No Name"]), 2);
+    scene.untouched();
+}
