@@ -83,6 +83,7 @@ impl Counting {
         for program in [
             env!("CARGO_BIN_EXE_remotemedia-codec-worker"),
             env!("CARGO_BIN_EXE_remotemedia-pipeline-worker"),
+            env!("CARGO_BIN_EXE_remotemedia-steward"),
         ] {
             // The router clears its workers' environment, so it is set behind its back.
             let script = format!(

@@ -1,6 +1,6 @@
 """An OpenCV effect on a running call: edges of the picture, drawn in place.
 
-    python edges.py rm/default/in/anna/video0/raw
+    python edges.py rm/red/in/anna/video0/raw
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A tap that shows how loud a channel is; nobody waits for it.
 
-    python level_meter.py rm/default/in/anna/audio0/raw
+    python level_meter.py rm/red/in/anna/audio0/raw
 """
 
 import sys

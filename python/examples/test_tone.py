@@ -1,6 +1,6 @@
 """A source: a tone of 440 Hz in a session, routed as the peer `tone`.
 
-    python test_tone.py default
+    python test_tone.py red
 """
 
 import sys

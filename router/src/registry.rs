@@ -215,7 +215,8 @@ struct User {
 impl User {
     /// Ends a worker and waits for it; any other program is left alone.
     fn end(&self) -> Result<(), String> {
-        if !(self.program.starts_with("remotemedia-") && self.program.ends_with("-worker")) {
+        let worker = self.program.ends_with("-worker") || self.program == "remotemedia-steward";
+        if !(self.program.starts_with("remotemedia-") && worker) {
             return Err(format!(
                 "process {} ({}) still uses it; end it first",
                 self.pid, self.program

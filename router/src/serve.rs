@@ -143,6 +143,7 @@ fn programs(settings: &Settings) -> anyhow::Result<Programs> {
             environment: worker.env.clone(),
             sandbox: if worker.sandbox { Lock::Require } else { Lock::Off },
             restart: worker.restart,
+            data: false,
         };
         programs.insert(role, program);
     }

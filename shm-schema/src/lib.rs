@@ -13,6 +13,7 @@ pub mod ids;
 pub mod manifest;
 pub mod mark;
 pub mod meta;
+pub mod unit;
 
 pub use channel::ChannelName;
 pub use contract::{Contract, WhenFull};

@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 
 #[test]
 fn the_hello_is_the_one_that_other_languages_know() {
-    let roles = [Role::Router, Role::Codec, Role::Pipeline, Role::Custom, Role::Operator];
+    let roles =
+        [Role::Router, Role::Codec, Role::Pipeline, Role::Custom, Role::Operator, Role::Steward];
     let vectors = roles.into_iter().map(|role| {
         let by_hand = matches!(role, Role::Custom | Role::Operator);
         let encoding = if by_hand { Encoding::Json } else { Encoding::Bincode };
@@ -44,9 +45,11 @@ fn the_messages_to_a_worker_are_the_ones_that_other_languages_know() {
             ToWorker::Repeat { .. } => "repeat",
             ToWorker::Denied { .. } => "denied",
             ToWorker::Done => "done",
+            ToWorker::Create { .. } => "create",
+            ToWorker::Forget { .. } => "forget",
         })
         .collect();
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
     kept::in_step("vectors/to_worker.json", &pretty(messages.iter().map(vector)));
 }
 
@@ -71,9 +74,10 @@ fn the_messages_to_the_router_are_the_ones_that_other_languages_know() {
             ToRouter::Attach(_) => "attach",
             ToRouter::Detach => "detach",
             ToRouter::Operate(_) => "operate",
+            ToRouter::Created { .. } => "created",
         })
         .collect();
-    assert_eq!(kinds.len(), 14, "{kinds:?}");
+    assert_eq!(kinds.len(), 15, "{kinds:?}");
     kept::in_step("vectors/to_router.json", &pretty(messages.iter().map(vector)));
 }
 
@@ -205,6 +209,8 @@ fn to_worker() -> Vec<ToWorker> {
         Change::Add(task(3, TaskKind::EncodeAudio(audio))),
         Change::Add(task(4, TaskKind::Graph { nodes: vec![node] })),
         Change::Add(Task { output: None, ..task(7, TaskKind::Tap) }),
+        Change::Add(Task { input: None, ..task(9, TaskKind::Enter) }),
+        Change::Add(Task { output: None, ..task(10, TaskKind::Exit) }),
         Change::Add(Task { input: None, ..task(8, TaskKind::Source { media: Media::Video }) }),
         Change::Rewire {
             task: TaskId(5),
@@ -244,6 +250,13 @@ fn to_worker() -> Vec<ToWorker> {
         },
         ToWorker::Release { session: session.clone() },
         ToWorker::Drain,
+        ToWorker::Create {
+            session: session.clone(),
+            epoch,
+            wakes: vec!["w1".into()],
+            channels: vec![spec(3, "rm/demo/node/gray.out/raw", Contract::RAW_AUDIO, 3840)],
+        },
+        ToWorker::Forget { session: session.clone(), services: vec!["w0".into()] },
         ToWorker::Repeat { session, channel, epoch, media_time_ns: 1_000_000_007 },
         ToWorker::Denied { error: "there is no such channel".into() },
         ToWorker::Done,
@@ -310,6 +323,7 @@ fn to_router() -> Vec<ToRouter> {
             peer: "tone".parse().expect("a valid id"),
             media: Media::Audio,
         }),
+        ToRouter::Created { session: session.clone(), epoch, error: None },
         ToRouter::Detach,
         ToRouter::Operate(Operation::Restart { session: session.clone(), node: None }),
         ToRouter::Operate(Operation::Restart {

@@ -9,14 +9,14 @@ use serde_json::Value;
 use std::process::Child;
 
 /// A router with anna's call that flows, and the session's id.
-struct Scene {
-    router: Router,
-    call: Child,
-    id: String,
+pub struct Scene {
+    pub router: Router,
+    pub call: Child,
+    pub id: String,
 }
 
 impl Scene {
-    fn play() -> Self {
+    pub fn play() -> Self {
         let mut router = Router::start();
         let call = router.spawn_call(&[&pattern("120")[..], &["--peer-id", "anna"]].concat());
         let all = flowing(&mut router);
@@ -25,16 +25,16 @@ impl Scene {
     }
 
     /// The full name of a channel of this session.
-    fn channel(&self, name: &str) -> String {
+    pub fn channel(&self, name: &str) -> String {
         format!("rm/{}/{name}", self.id)
     }
 
-    fn session(&mut self) -> Value {
+    pub fn session(&mut self) -> Value {
         self.router.sessions()["sessions"][0].clone()
     }
 
     /// Waits until the session is as wanted.
-    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
             let session = self.session();
             wanted(&session).then_some(session)
@@ -42,7 +42,7 @@ impl Scene {
     }
 
     /// Hangs up; the call must have been one that nothing happened to.
-    fn untouched(mut self) {
+    pub fn untouched(mut self) {
         // Enough for the report to say something, whatever the story took.
         flows_on(&mut self.router, 60);
         kill(self.call.id() as i32, Signal::SIGINT);
@@ -66,7 +66,7 @@ fn attach(router: &Router, arguments: &[&str]) -> Child {
 }
 
 /// Whether exactly these are attached, by what they are and what of.
-fn attached(session: &Value, wanted: &[(&str, &str)]) -> bool {
+pub fn attached(session: &Value, wanted: &[(&str, &str)]) -> bool {
     let rows = session["attached"].as_array().map(Vec::as_slice).unwrap_or_default();
     rows.len() == wanted.len()
         && wanted.iter().all(|(what, of)| {
@@ -77,7 +77,7 @@ fn attached(session: &Value, wanted: &[(&str, &str)]) -> bool {
 }
 
 /// Whether the session has a channel of which this is a part of the name.
-fn has_channel(session: &Value, part: &str) -> bool {
+pub fn has_channel(session: &Value, part: &str) -> bool {
     let all = session["channels"].as_array().into_iter().flatten();
     all.filter_map(|channel| channel["name"].as_str()).any(|name| name.contains(part))
 }
@@ -87,7 +87,7 @@ fn has_node(session: &Value, id: &str) -> bool {
 }
 
 /// Ctrl-C; it must end as a program that did what it should.
-fn interrupt(what: &str, program: Child) {
+pub fn interrupt(what: &str, program: Child) {
     kill(program.id() as i32, Signal::SIGINT);
     ends(what, program, 0);
 }

@@ -182,6 +182,9 @@ impl Factory for Hostile {
             TaskKind::Graph { nodes } if nodes.iter().any(|node| node.kind == "Grayscale") => {
                 Ok(Box::new(Liar(0)))
             }
+            TaskKind::Graph { nodes } if nodes.iter().any(|node| node.kind == "GaussianBlur") => {
+                Ok(Box::new(Scribbler { honest: self.0.make(task)?, frames: 0 }))
+            }
             _ => self.0.make(task),
         }
     }
@@ -210,6 +213,52 @@ impl Processor for Liar {
 
     fn command(&mut self, _: &Command) -> Result<(), TaskError> {
         Ok(())
+    }
+}
+
+/// A worker that was taken over: after a second of honest work it writes nonsense over all the shared memory that it may
+/// write, for as long as it lives.
+struct Scribbler {
+    honest: Box<dyn Processor>,
+    frames: usize,
+}
+
+impl Processor for Scribbler {
+    fn process(&mut self, frame: &Frame, out: &mut Output<'_>) -> Result<(), TaskError> {
+        self.frames += 1;
+        if self.frames == 30 {
+            // Beside the honest work, which goes on as well as it can.
+            std::thread::spawn(scribble);
+        }
+        self.honest.process(frame, out)
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), TaskError> {
+        self.honest.command(command)
+    }
+}
+
+fn scribble() {
+    let mut nonsense = Nonsense(0x5c21bb1e);
+    loop {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let shared =
+            maps.lines().filter(|line| line.contains(" rw-s ") && line.contains("/dev/shm/"));
+        for line in shared {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let Some((begin, end)) = range else { continue };
+            let parse = |hex: &str| usize::from_str_radix(hex, 16).unwrap_or(0);
+            let (begin, end) = (parse(begin), parse(end));
+            // Whole where it is small, as queues and lists are; a tenth of what is large.
+            let step = if end - begin > 1 << 20 { 40_960 } else { 4_096 };
+            for at in (begin..end).step_by(step) {
+                let bytes: Vec<u8> =
+                    (0..4_096.min(end - at)).map(|_| nonsense.word() as u8).collect();
+                let to = [RemoteIoVec { base: at, len: bytes.len() }];
+                // Gone meanwhile: a port was closed.
+                let _ = process_vm_writev(Pid::this(), &[IoSlice::new(&bytes)], &to);
+            }
+        }
     }
 }
 
@@ -245,6 +294,8 @@ fn hostile_workers() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let codec = env!("CARGO_BIN_EXE_remotemedia-codec-worker");
     std::os::unix::fs::symlink(codec, folder.path().join("remotemedia-codec-worker")).unwrap();
+    let steward = env!("CARGO_BIN_EXE_remotemedia-steward");
+    std::os::unix::fs::symlink(steward, folder.path().join("remotemedia-steward")).unwrap();
     let own = std::env::current_exe().unwrap();
     let script = folder.path().join("remotemedia-pipeline-worker");
     let text = format!(
@@ -292,5 +343,29 @@ fn a_worker_that_lies_in_its_headers_is_counted_and_another_session_goes_on() {
     assert!(received > 20 && received < sent, "{report}");
     assert_eq!(video["out_of_order"], 0, "{report}");
     router.wait_for_sessions(0);
+    router.stop();
+}
+
+#[test]
+fn a_worker_that_was_taken_over_costs_its_own_session_at_most() {
+    let workers = hostile_workers();
+    let mut router =
+        Router::with("sandbox = \"off\"\n", &["--worker-dir", workers.path().to_str().unwrap()]);
+    for round in 0..3 {
+        let call = |peer: &str, pipeline: &str| {
+            let peer = format!("{peer}{round}");
+            router.spawn_call(
+                &[&pattern("5")[..], &["--peer-id", &peer, "--pipeline", pipeline]].concat(),
+            )
+        };
+        let (victim, honest) = (call("victim", "blur"), call("honest", "passthrough"));
+        // Its session ends in one way or another, or goes on without sense; the other one notices nothing.
+        untouched(honest);
+        let ended = victim.wait_with_output().unwrap();
+        assert!(ended.status.code().is_some(), "the peer itself died: {ended:?}");
+        let after = router.wait_for_sessions(0);
+        let receipts = after["receipts"].as_array().unwrap();
+        assert!(receipts.iter().all(|receipt| receipt["left"] == serde_json::json!([])), "{after}");
+    }
     router.stop();
 }

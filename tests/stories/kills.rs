@@ -170,3 +170,8 @@ fn whenever_and_however_a_custom_worker_dies_the_call_lives() {
 fn whenever_and_however_codec_and_pipeline_workers_die_together_the_call_lives() {
     matrix(3, &["codec", "pipeline"]);
 }
+
+#[test]
+fn whenever_and_however_a_steward_dies_the_call_lives() {
+    matrix(0, &["steward"]);
+}

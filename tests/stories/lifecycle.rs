@@ -29,7 +29,7 @@ fn a_peer_that_says_goodbye_is_gone_with_all_that_it_used() {
     let after = router.wait_for_sessions(0);
     let receipt = &after["receipts"][0];
     assert_eq!(receipt["cause"], "the last peer left", "{receipt}");
-    assert_eq!(receipt["workers_reaped"], 2, "{receipt}");
+    assert_eq!(receipt["workers_reaped"], 3, "{receipt}");
     assert_eq!(receipt["left"].as_array().unwrap().len(), 0, "{receipt}");
     router.stop();
 }

@@ -243,7 +243,8 @@ fn the_commands_show_a_live_call_and_leave_it_alone() {
         if role == "router" {
             assert_eq!((pid, program.as_str()), (router.pid(), "remotemedia"));
         } else {
-            assert_eq!(program, format!("remotemedia-{role}-worker"), "{process}");
+            let own = if role == "steward" { String::new() } else { "-worker".into() };
+            assert_eq!(program, format!("remotemedia-{role}{own}"), "{process}");
             assert_eq!(real.stat().unwrap().ppid, router.pid(), "{process}");
         }
         if process["session"] == session.as_str() {
@@ -251,7 +252,7 @@ fn the_commands_show_a_live_call_and_leave_it_alone() {
             leased.insert(role);
         }
     }
-    assert_eq!(leased, BTreeSet::from(["codec", "pipeline"]), "{ps}");
+    assert_eq!(leased, BTreeSet::from(["codec", "pipeline", "steward"]), "{ps}");
     let stages = ps["sessions"][0]["stages"]["video"].as_object().unwrap();
     for stage in ["assembled", "decoded", "node:clock", "encoded", "sent"] {
         assert!(stages[stage]["p50"].is_number() && stages[stage]["p95"].is_number(), "{stages:?}");

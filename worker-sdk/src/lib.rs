@@ -17,6 +17,7 @@ mod inlet;
 pub mod namespace;
 mod outlet;
 mod picture;
+pub mod steward;
 mod wake;
 pub mod worker;
 

@@ -39,7 +39,11 @@ impl Factory for Codecs {
             TaskKind::Decode { codec } => Box::new(DecodeVideo::new(*codec, task.max_raw)?),
             TaskKind::EncodeVideo(settings) => Box::new(EncodeVideo::new(settings)?),
             TaskKind::EncodeAudio(settings) => Box::new(EncodeAudio::new(settings)?),
-            TaskKind::Graph { .. } | TaskKind::Tap | TaskKind::Source { .. } => {
+            TaskKind::Graph { .. }
+            | TaskKind::Tap
+            | TaskKind::Enter
+            | TaskKind::Exit
+            | TaskKind::Source { .. } => {
                 return Err(TaskError::failed(
                     "this worker decodes and encodes; nodes are run by a pipeline worker",
                 ));

@@ -6,7 +6,7 @@ say. Frames are numpy views of the memory that the router's processes share: not
 
 Each task has a thread of its own, and heartbeats come from the main thread. They share the interpreter's lock: numpy,
 OpenCV and ONNX Runtime release it while they compute, but a long call that holds it (a C extension that does not release
-it) stops the heartbeats, and after 500 ms the router takes the worker for hung.
+it) stops the heartbeats, and after 1 s the router takes the worker for hung.
 """
 
 from .frame import AudioFrame, CodedFrame, Frame, VideoFrame

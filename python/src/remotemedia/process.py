@@ -189,7 +189,7 @@ def default_runtime_dir() -> str:
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     folder = os.path.join(base, "remotemedia")
     # What a session's root (a slash and 8 digits) and prefix (18) leave.
-    if base.startswith("/") and len(folder.encode()) <= MAX_ROOT_AND_PREFIX - 18 - 9 and _is_tmpfs(base):
+    if base.startswith("/") and len(folder.encode()) <= MAX_ROOT_AND_PREFIX - 18 - 13 and _is_tmpfs(base):
         return folder
     return f"/dev/shm/remotemedia-{os.geteuid()}"
 

@@ -139,7 +139,11 @@ fn descriptors() -> Check {
 }
 
 fn worker(role: Role, dir: Option<&Path>) -> Check {
-    let name = if role == Role::Codec { "codec worker" } else { "pipeline worker" };
+    let name = match role {
+        Role::Codec => "codec worker",
+        Role::Steward => "steward",
+        Role::Pipeline | Role::Custom(_) | Role::Attached(_) => "pipeline worker",
+    };
     match locate::find(role, dir) {
         Ok(path) => Check::new(name, Verdict::Ok, path.display().to_string(), ""),
         Err(error) => Check::new(name, Verdict::Failed, error.to_string(), ""),

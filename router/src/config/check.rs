@@ -321,7 +321,7 @@ fn worker_dir(layers: &Layers<'_>) -> Result<Option<PathBuf>, Fault> {
     let Some(dir) = dir else { return Ok(None) };
     if !dir.value.is_dir() {
         return Err(dir.fault(format!(
-            "worker_dir = {:?} is not a folder; it must hold remotemedia-codec-worker and remotemedia-pipeline-worker",
+            "worker_dir = {:?} is not a folder; it must hold remotemedia-codec-worker, remotemedia-pipeline-worker and remotemedia-steward",
             dir.value
         )));
     }

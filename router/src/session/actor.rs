@@ -1,4 +1,4 @@
-//! A session's one task: it takes commands, its peers' and workers' reports and its channels' wake-ups, asks the pure
+//! A session's one task: it takes commands, its peers' and workers' reports and what encoders made, asks the pure
 //! parts what follows, and does it. It never waits for a peer.
 
 mod attached;
@@ -16,7 +16,7 @@ use super::member::{self, Report};
 use super::negotiate::{self, Outcome};
 use super::output::Outputs;
 use super::recovery::Recovery;
-use super::wakeup;
+use super::relay::{self, Arrived, Relay};
 use super::wiring::{Desired, Plan, Product, Source, TaskKey};
 use crate::signaling::HubHandle;
 use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
@@ -27,13 +27,11 @@ use remotemedia_shm_schema::control::{Operation, Sandbox, TaskId};
 use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
 use remotemedia_signaling::Room;
 use remotemedia_signaling::message::RequestId;
-use remotemedia_worker::Wake;
-use remotemedia_worker::namespace::Runtime;
+use remotemedia_worker::namespace::{Runtime, Swept};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -174,6 +172,8 @@ struct Actor {
     desired: Desired,
     /// What was refused: not tried again until something else is wanted or a worker is replaced.
     refused: Option<Desired>,
+    /// When to try again what memory lacked for.
+    again_at: Option<Instant>,
     /// Changes in a row that were not ready in time: a busy machine is not a refusal.
     late: u32,
     /// Workers that were lost before their leases got here.
@@ -193,8 +193,13 @@ struct Actor {
     /// What locks each process, as it told.
     sandboxes: BTreeMap<Role, Sandbox>,
     outputs: Outputs,
+    /// To the steward.
+    relay: Option<Relay>,
+    arrived: mpsc::Sender<Arrived>,
     members: BTreeMap<PeerId, Member>,
     tasks: JoinSet<()>,
+    /// Namespaces of dead stewards, until they are swept.
+    burials: JoinSet<Swept>,
     sources: BTreeMap<Source, u64>,
     keyframes: BTreeMap<Product, Keyframe>,
     bitrates: BTreeMap<Product, u32>,
@@ -222,8 +227,8 @@ struct Keyframe {
 pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow::Result<Handle> {
     let budget = around.treasury.open();
     budget.take(settings.plan.bytes_of_a_peer())?;
-    let (dance, wake) = Dance::new(&around.runtime, settings.plan.clone(), budget)?;
-    let wake = wakeup::register(wake)?;
+    let dance = Dance::new(&around.runtime, settings.plan.clone(), budget)?;
+    let (arrived, unit_inbox) = mpsc::channel(relay::ARRIVED);
     let (commands, command_inbox) = mpsc::channel(QUEUE);
     let (worker_events, worker_inbox) = mpsc::channel(QUEUE);
     let (leased, lease_inbox) = mpsc::channel(8);
@@ -242,6 +247,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         dance,
         desired: Desired::default(),
         refused: None,
+        again_at: None,
         late: 0,
         lost_early: BTreeSet::new(),
         leases: Leases::new(),
@@ -254,8 +260,11 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         generations: BTreeMap::new(),
         sandboxes: BTreeMap::new(),
         outputs: Outputs::default(),
+        relay: None,
+        arrived,
         members: BTreeMap::new(),
         tasks: JoinSet::new(),
+        burials: JoinSet::new(),
         sources: BTreeMap::new(),
         keyframes: BTreeMap::new(),
         bitrates: BTreeMap::new(),
@@ -274,17 +283,19 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         actor.lease(role, Duration::ZERO);
     }
     let inboxes = Inboxes {
+        units: unit_inbox,
         commands: command_inbox,
         workers: worker_inbox,
         leases: lease_inbox,
         reports: report_inbox,
         outcomes: outcome_inbox,
     };
-    tokio::spawn(actor.run(wake, inboxes));
+    tokio::spawn(actor.run(inboxes));
     Ok(Handle { id, commands })
 }
 
 struct Inboxes {
+    units: mpsc::Receiver<Arrived>,
     commands: mpsc::Receiver<Command>,
     workers: mpsc::Receiver<WorkerEvent>,
     leases: mpsc::Receiver<(Role, Result<Lease, LeaseFault>)>,
@@ -293,21 +304,14 @@ struct Inboxes {
 }
 
 impl Actor {
-    async fn run(mut self, wake: AsyncFd<Wake>, mut inbox: Inboxes) {
+    async fn run(mut self, mut inbox: Inboxes) {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut statistics = tokio::time::interval(STATISTICS);
         statistics.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let cause = loop {
             tokio::select! {
-                ready = wake.readable() => {
-                    if let Ok(mut guard) = ready {
-                        // Cleared before the channels are read: what comes meanwhile wakes again.
-                        wake.get_ref().drain(|_| {});
-                        guard.clear_ready();
-                    }
-                    self.hand_on();
-                }
+                Some(arrived) = inbox.units.recv() => self.hand_on(arrived),
                 Some((peer, report)) = inbox.reports.recv() => self.report(peer, report),
                 Some((peer, outcome)) = inbox.outcomes.recv() => self.outcome(peer, outcome),
                 Some(event) = inbox.workers.recv() => self.worker(event),
@@ -320,7 +324,7 @@ impl Actor {
                 break cause;
             }
         };
-        self.tear_down(cause, wake, inbox).await;
+        self.tear_down(cause, inbox).await;
     }
 
     fn live(&mut self, event: life::Event) {
@@ -359,8 +363,6 @@ impl Actor {
         self.look_for_returns(now);
         self.repeat_held(now);
         self.send_due_keyframes();
-        // A wake-up that a dying encoder lost is made up for here.
-        self.hand_on();
         self.advance();
     }
 }

@@ -1,12 +1,11 @@
 //! The dance of a wiring: create services, tell the workers, wait until all are ready, switch; or leave all as it was.
 
 use super::budget::{Budget, NoRoom};
-use super::wiring::{Desired, Plan, Product, ROUTER_WAKE, Source, Step, Wiring};
+use super::wiring::{Desired, Plan, Product, Source, Step, Wiring};
 use crate::workers::{Lease, Role};
 use remotemedia_shm_schema::SessionId;
-use remotemedia_shm_schema::control::{Change, ChannelSpec, ToWorker};
-use remotemedia_worker::namespace::{Host, Runtime};
-use remotemedia_worker::{Inlet, Outlet, Wake};
+use remotemedia_shm_schema::control::{Change, ChannelSpec, TaskId, ToWorker};
+use remotemedia_worker::namespace::{Ground, Runtime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(1);
 struct Pending {
     step: Step,
     next: Wiring,
+    /// The steward has not made the services yet.
+    creating: bool,
     waiting: BTreeSet<Role>,
     since: Instant,
     timeout: Duration,
@@ -31,23 +32,22 @@ struct Pending {
 /// The session's processes, by what they do in it.
 pub(super) type Leases = BTreeMap<Role, Lease>;
 
-/// Ports that a switch gave to the router.
-#[derive(Default)]
+/// What a switch changed for the router.
 pub(super) struct Ports {
-    /// Writing ends, by source.
-    pub(super) outlets: Vec<(Source, Outlet)>,
-    /// Sources that are not written any more.
+    /// The steward's tasks that take units in, with their epochs, by source.
+    pub(super) outlets: BTreeMap<Source, (TaskId, u32)>,
+    /// Sources that go nowhere any more.
     pub(super) closed_outlets: BTreeSet<Source>,
-    /// Reading ends, by product.
-    pub(super) inlets: Vec<(Product, Inlet)>,
-    /// Products that are not read any more.
+    /// The steward's tasks that bring units, by product.
+    pub(super) inlets: BTreeMap<Product, TaskId>,
+    /// Products that do not come any more.
     pub(super) closed_inlets: BTreeSet<Product>,
 }
 
 /// The namespace and the wiring in it.
 pub(super) struct Dance {
     session: SessionId,
-    host: Host,
+    ground: Ground,
     wiring: Wiring,
     pending: Option<Pending>,
     /// Roles whose process died since the wiring in force: what it had open is not used again.
@@ -60,21 +60,14 @@ pub(super) struct Dance {
 }
 
 impl Dance {
-    /// A namespace of its own, with nothing wired; and what the router waits on.
+    /// A namespace of its own, with nothing wired.
     ///
     /// # Errors
     /// When the namespace cannot be made.
-    pub(super) fn new(
-        runtime: &Runtime,
-        plan: Plan,
-        budget: Budget,
-    ) -> anyhow::Result<(Self, Wake)> {
-        let mut host = Host::create(runtime)?;
-        host.create_wake(ROUTER_WAKE)?;
-        let wake = host.attachment().wake(ROUTER_WAKE)?;
-        let dance = Self {
+    pub(super) fn new(runtime: &Runtime, plan: Plan, budget: Budget) -> anyhow::Result<Self> {
+        Ok(Self {
             session: plan.session.clone(),
-            host,
+            ground: Ground::make(runtime)?,
             wiring: Wiring::new(plan),
             pending: None,
             dead: BTreeSet::new(),
@@ -82,8 +75,7 @@ impl Dance {
             floor: 0,
             retired: Vec::new(),
             refusals: 0,
-        };
-        Ok((dance, wake))
+        })
     }
 
     /// The wiring in force.
@@ -94,14 +86,27 @@ impl Dance {
 
     /// The namespace.
     #[must_use]
-    pub(super) fn host(&self) -> &Host {
-        &self.host
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// Begins anew in another namespace; the one before is the caller's to sweep, when its processes are gone.
+    ///
+    /// # Errors
+    /// When a namespace cannot be made; all stays as it was.
+    pub(super) fn begin_anew(&mut self, runtime: &Runtime) -> anyhow::Result<Ground> {
+        let ground = Ground::make(runtime)?;
+        self.wiring = self.wiring.anew();
+        self.pending = None;
+        self.dead.clear();
+        self.retired.clear();
+        Ok(std::mem::replace(&mut self.ground, ground))
     }
 
     /// Ends it: what is left is the namespace, to be swept.
     #[must_use]
-    pub(super) fn into_host(self) -> Host {
-        self.host
+    pub(super) fn into_ground(self) -> Ground {
+        self.ground
     }
 
     /// Changes that were refused so far.
@@ -114,7 +119,7 @@ impl Dance {
     pub(super) fn assign(&self, lease: &Lease) {
         lease.send(ToWorker::Assign {
             session: self.session.clone(),
-            namespace: self.host.namespace().clone(),
+            namespace: self.ground.namespace().clone(),
         });
     }
 
@@ -147,22 +152,25 @@ impl Dance {
             self.dead.clear();
             return Ok(None);
         };
+        let Some(steward) = leases.get(&Role::Steward) else { return Ok(None) };
         if !step.changes.keys().all(|role| leases.contains_key(role)) {
             return Ok(None);
         }
-        if let Err(error) = self.create(&step, &next) {
+        if let Err(error) = self.reserve(&step, &next) {
             self.wiring.called_off(&next);
-            self.forget(step_services(&step));
-            return Err(error);
+            return Err(error.into());
+        }
+        let creating = !(step.wakes.is_empty() && step.channels.is_empty());
+        if creating {
+            steward.send(ToWorker::Create {
+                session: self.session.clone(),
+                epoch: step.epoch,
+                wakes: step.wakes.clone(),
+                channels: step.channels.clone(),
+            });
         }
         let mut timeout = READY_TIMEOUT;
         for (role, changes) in &step.changes {
-            let Some(lease) = leases.get(role) else { continue };
-            lease.send(ToWorker::Prepare {
-                session: self.session.clone(),
-                epoch: step.epoch,
-                changes: changes.clone(),
-            });
             let begins = changes.iter().any(|change| matches!(change, Change::Add(_)));
             timeout = timeout.max(match role {
                 Role::Custom(_) if begins => MODEL_TIMEOUT,
@@ -171,28 +179,61 @@ impl Dance {
             });
         }
         let waiting = step.changes.keys().copied().collect();
-        self.pending = Some(Pending { step, next, waiting, since: now, timeout });
-        self.switch_if_ready(leases, now)
+        self.pending = Some(Pending { step, next, creating, waiting, since: now, timeout });
+        if !creating {
+            self.prepare(leases);
+        }
+        Ok(self.switch_if_ready(leases, now))
+    }
+
+    /// The steward has made the services of an epoch, or cannot.
+    ///
+    /// # Errors
+    /// When it cannot; the old wiring stays.
+    pub(super) fn created(
+        &mut self,
+        epoch: u32,
+        error: Option<String>,
+        leases: &Leases,
+        now: Instant,
+    ) -> anyhow::Result<Option<Ports>> {
+        let Some(pending) = self.pending.as_mut().filter(|p| p.step.epoch == epoch) else {
+            return Ok(None);
+        };
+        pending.creating = false;
+        if let Some(error) = error {
+            self.abandon(leases);
+            return Err(anyhow::Error::msg(error));
+        }
+        self.prepare(leases);
+        Ok(self.switch_if_ready(leases, now))
+    }
+
+    /// All who are concerned open what the step under way needs.
+    fn prepare(&self, leases: &Leases) {
+        let Some(pending) = &self.pending else { return };
+        for (role, changes) in &pending.step.changes {
+            if let Some(lease) = leases.get(role) {
+                lease.send(ToWorker::Prepare {
+                    session: self.session.clone(),
+                    epoch: pending.step.epoch,
+                    changes: changes.clone(),
+                });
+            }
+        }
     }
 
     /// A worker is ready for an epoch.
-    ///
-    /// # Errors
-    /// When a port of the router's own cannot be opened; the old wiring stays.
     pub(super) fn ready(
         &mut self,
         role: Role,
         epoch: u32,
         leases: &Leases,
         now: Instant,
-    ) -> anyhow::Result<Option<Ports>> {
-        match &mut self.pending {
-            Some(pending) if pending.step.epoch == epoch => {
-                pending.waiting.remove(&role);
-                self.switch_if_ready(leases, now)
-            }
-            _ => Ok(None),
-        }
+    ) -> Option<Ports> {
+        let pending = self.pending.as_mut().filter(|p| p.step.epoch == epoch && !p.creating)?;
+        pending.waiting.remove(&role);
+        self.switch_if_ready(leases, now)
     }
 
     /// A worker cannot do it. Returns whether that concerned what is under way.
@@ -214,7 +255,11 @@ impl Dance {
             }
             !over
         });
-        self.forget(due);
+        if !due.is_empty() {
+            self.forget(due, leases);
+            // Less is always possible.
+            let _ = self.budget.take(bytes_of(self.wiring.channels()).max(self.floor));
+        }
         let over = |p: &&Pending| now.saturating_duration_since(p.since) >= p.timeout;
         let late = self.pending.as_ref().filter(over).map(|p| p.waiting.clone());
         if late.is_some() {
@@ -223,54 +268,33 @@ impl Dance {
         late.unwrap_or_default()
     }
 
-    fn create(&mut self, step: &Step, next: &Wiring) -> anyhow::Result<()> {
-        // What stands beside the new wiring until the switch, and what dead processes left, counts as well.
-        let held = self.wiring.channels().chain(&step.channels);
-        self.budget.take(bytes_of(held).max(bytes_of(next.channels())).max(self.floor))?;
-        for wake in &step.wakes {
-            self.host.create_wake(wake)?;
+    fn reserve(&self, step: &Step, next: &Wiring) -> Result<(), NoRoom> {
+        if self.dead.is_empty() {
+            // What stands beside the new wiring until the switch counts as well.
+            let held = self.wiring.channels().chain(&step.channels);
+            return self.budget.take(bytes_of(held).max(bytes_of(next.channels())).max(self.floor));
         }
-        for channel in &step.channels {
-            self.host.create_channel(channel)?;
-        }
-        Ok(())
+        // What a dead process had open grows no more: it counts as what it takes now, until it is forgotten.
+        let objects = self.ground.objects().unwrap_or_default();
+        self.budget.used(objects);
+        self.budget.take((bytes_of(next.channels()) + objects.bytes).max(self.floor))
     }
 
-    fn switch_if_ready(&mut self, leases: &Leases, now: Instant) -> anyhow::Result<Option<Ports>> {
-        let Some(pending) = self.pending.take_if(|p| p.waiting.is_empty()) else {
-            return Ok(None);
-        };
+    fn switch_if_ready(&mut self, leases: &Leases, now: Instant) -> Option<Ports> {
+        let pending = self.pending.take_if(|p| p.waiting.is_empty() && !p.creating)?;
         let Pending { step, next, .. } = pending;
-        let ports = match self.open(&step) {
-            Ok(ports) => ports,
-            Err(error) => {
-                self.call_off(&step, &next, leases);
-                return Err(error);
-            }
-        };
         for lease in step.changes.keys().filter_map(|role| leases.get(role)) {
             lease.send(ToWorker::Switch { session: self.session.clone(), epoch: step.epoch });
         }
         self.wiring = next;
         self.dead.clear();
         self.retired.push((now, step.forget));
-        Ok(Some(ports))
-    }
-
-    fn open(&self, step: &Step) -> anyhow::Result<Ports> {
-        let attachment = self.host.attachment();
-        let mut ports = Ports {
-            closed_outlets: step.closed_outlets.clone(),
-            closed_inlets: step.closed_inlets.clone(),
-            ..Ports::default()
-        };
-        for (source, spec) in &step.outlets {
-            ports.outlets.push((source.clone(), attachment.outlet(spec)?));
-        }
-        for (product, spec) in &step.inlets {
-            ports.inlets.push((product.clone(), attachment.inlet(spec)?));
-        }
-        Ok(ports)
+        Some(Ports {
+            outlets: step.outlets,
+            closed_outlets: step.closed_outlets,
+            inlets: step.inlets,
+            closed_inlets: step.closed_inlets,
+        })
     }
 
     fn abandon(&mut self, leases: &Leases) {
@@ -285,12 +309,12 @@ impl Dance {
         for lease in step.changes.keys().filter_map(|role| leases.get(role)) {
             lease.send(ToWorker::Abandon { session: self.session.clone(), epoch: step.epoch });
         }
-        self.forget(step_services(step));
+        self.forget(step_services(step), leases);
     }
 
-    fn forget(&mut self, services: Vec<String>) {
-        for service in services {
-            self.host.forget(&service);
+    fn forget(&self, services: Vec<String>, leases: &Leases) {
+        if let (Some(steward), false) = (leases.get(&Role::Steward), services.is_empty()) {
+            steward.send(ToWorker::Forget { session: self.session.clone(), services });
         }
     }
 

@@ -58,7 +58,7 @@ pub struct SharedMemory {
 
 impl SharedMemory {
     pub(super) fn of(dance: &Dance) -> Self {
-        let objects = dance.host().objects().unwrap_or_default();
+        let objects = dance.ground().objects().unwrap_or_default();
         dance.budget().used(objects);
         Self {
             objects: objects.count as u64,
@@ -129,6 +129,8 @@ pub(super) struct Picture {
 #[must_use]
 pub fn task(key: &TaskKey) -> String {
     match key {
+        TaskKey::Enter(s) => format!("take in {} of {}", s.kind.name(), s.peer),
+        TaskKey::Exit(p) => format!("hand on {} of {}", p.codec, p.source.peer),
         TaskKey::Decode(s) => format!("decode {} of {}", s.kind.name(), s.peer),
         TaskKey::Make(s) => format!("make {} of {}", s.kind.name(), s.peer),
         TaskKey::Graph(s, node) => format!("nodes to {node} on {} of {}", s.kind.name(), s.peer),

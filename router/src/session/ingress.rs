@@ -1,13 +1,14 @@
-//! One incoming track: RTP packets to access units in a channel.
+//! One incoming track: RTP packets to access units on their way to its decoder.
 //!
-//! The packets wait in the jitter buffer of `remotemedia_rtp`; a unit that is whole is copied once, into its loan (the
-//! assembly that the copy budget allows). While no decoder is wired its units are dropped and counted.
+//! The packets wait in the jitter buffer of `remotemedia_rtp`; a unit that is whole is copied once, into what is sent to the
+//! session's steward (the assembly that the copy budget allows). While no decoder is wired its units are dropped and counted.
 
+use super::relay::Inflow;
 use remotemedia_rtp::clock::MediaClock;
 use remotemedia_rtp::{Packet, audio, video};
 use remotemedia_shm_schema::contract::DropReason;
 use remotemedia_shm_schema::{Codec, Content, Flags, Meta, Stage, Stamp};
-use remotemedia_worker::{Outlet, monotonic_ns};
+use remotemedia_worker::monotonic_ns;
 
 /// Counters of a track.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
@@ -35,7 +36,7 @@ pub(super) struct Ingress {
     source: u64,
     buffer: Buffer,
     clock: MediaClock,
-    outlet: Option<Outlet>,
+    inflow: Option<Inflow>,
     counters: Counters,
     keyframe_needed: bool,
 }
@@ -55,7 +56,7 @@ impl Ingress {
             source,
             buffer,
             clock: MediaClock::new(codec.clock_rate()),
-            outlet: None,
+            inflow: None,
             counters: Counters::default(),
             keyframe_needed: false,
         }
@@ -79,9 +80,9 @@ impl Ingress {
     }
 
     /// Where its units go from now on. A decoder that begins needs a keyframe.
-    pub(super) fn connect(&mut self, outlet: Option<Outlet>) {
-        let fresh = outlet.is_some();
-        self.outlet = outlet;
+    pub(super) fn connect(&mut self, inflow: Option<Inflow>) {
+        let fresh = inflow.is_some();
+        self.inflow = inflow;
         if fresh {
             self.want_keyframe();
         }
@@ -148,7 +149,7 @@ impl Ingress {
                             meta.flags = meta.flags.with(Flags::DISCONTINUITY);
                         }
                         stamp(&mut meta, unit.first_arrival_ns);
-                        let wrote = write(&mut self.outlet, unit.len(), meta, |payload| {
+                        let wrote = write(self.inflow.as_ref(), unit.len(), meta, |payload| {
                             unit.write_to(payload)
                         });
                         ingest.recycle(unit);
@@ -191,7 +192,7 @@ impl Ingress {
                     meta.flags = meta.flags.with(Flags::DISCONTINUITY);
                 }
                 stamp(&mut meta, first_arrival_ns);
-                write(&mut self.outlet, payload.len(), meta, |into| {
+                write(self.inflow.as_ref(), payload.len(), meta, |into| {
                     into.copy_from_slice(&payload);
                     payload.len()
                 })
@@ -205,10 +206,7 @@ impl Ingress {
                 meta.rtp_time = rtp_time;
                 meta.duration_ns = duration_ns;
                 stamp(&mut meta, now);
-                match &mut self.outlet {
-                    Some(outlet) => outlet.publish_empty(meta).map_err(|_| DropReason::Overflow),
-                    None => Err(DropReason::NoConsumer),
-                }
+                write(self.inflow.as_ref(), 0, meta, |_| 0)
             }
         };
         match wrote {
@@ -224,15 +222,10 @@ fn stamp(meta: &mut Meta, received_ns: u64) {
 }
 
 fn write(
-    outlet: &mut Option<Outlet>,
+    inflow: Option<&Inflow>,
     len: usize,
     meta: Meta,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> Result<(), DropReason> {
-    let Some(outlet) = outlet else { return Err(DropReason::NoConsumer) };
-    let mut loan = outlet.loan(len).map_err(|_| DropReason::Overflow)?;
-    if fill(loan.payload_mut()) != len {
-        return Err(DropReason::Malformed);
-    }
-    loan.publish(meta).map_err(|_| DropReason::Overflow)
+    inflow.ok_or(DropReason::NoConsumer)?.write(len, meta, fill)
 }

@@ -6,12 +6,13 @@
 
 use super::egress::{self, Batch, Egress};
 use super::ingress::{self, Ingress};
+use super::relay::Inflow;
 use super::stages::Percentiles;
 use super::wiring::Source;
 use remotemedia_peer::{Candidate, Connection, DataId, Event, ReceiverId, State};
 use remotemedia_rtp::clock;
 use remotemedia_shm_schema::{Codec, Media, NodeId, PeerId};
-use remotemedia_worker::{Outlet, monotonic_ns};
+use remotemedia_worker::monotonic_ns;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(super) enum Command {
         /// The router's number of it.
         source: u64,
         /// Where its units go.
-        outlet: Box<Outlet>,
+        inflow: Inflow,
     },
     /// A track is not wired any more: its units are dropped.
     Unwrite(Media),
@@ -210,7 +211,7 @@ impl Member {
 
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Write { kind, codec, source, outlet } => {
+            Command::Write { kind, codec, source, inflow } => {
                 let track = self
                     .tracks
                     .entry(kind)
@@ -220,7 +221,7 @@ impl Member {
                         }
                     })
                     .or_insert_with(|| Ingress::new(codec, source));
-                track.connect(Some(*outlet));
+                track.connect(Some(inflow));
             }
             Command::Unwrite(kind) => {
                 if let Some(track) = self.tracks.get_mut(&kind) {

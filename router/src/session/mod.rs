@@ -12,7 +12,7 @@
 //! | [`output`] | what encoders made, as packets, to the members that view it |
 //! | [`member`] | a peer's media task: [`ingress`] and [`egress`] |
 //! | [`negotiate`] | a peer's offers and answers, one after the other |
-//! | [`wakeup`] | the listener's descriptor in tokio's event loop |
+//! | [`relay`] | access units to and from the session's steward |
 //! | [`stages`] | how long frames take from stage to stage |
 //! | [`describe`] | what tables, pages and receipts show of it |
 
@@ -27,9 +27,9 @@ mod member;
 mod negotiate;
 mod output;
 pub mod recovery;
+mod relay;
 pub mod sdp;
 pub mod stages;
-mod wakeup;
 pub mod wiring;
 
 pub use actor::{Command, Handle, Joiner, Settings, spawn};

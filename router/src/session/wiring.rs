@@ -22,6 +22,7 @@ use remotemedia_shm_schema::{
     ChannelIndex, ChannelName, Codec, Contract, Media, NodeId, OutputId, PeerId, PortId, SessionId,
     TierId, TrackId, VideoGeometry,
 };
+use remotemedia_worker::steward;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a peer sends.
@@ -117,16 +118,21 @@ impl Plan {
         channels.map(remotemedia_worker::namespace::bytes_of).sum()
     }
 
-    /// Every process that the graph needs, the codec worker among them.
+    /// Every process that the graph needs, steward and codec worker among them.
     #[must_use]
     pub fn roles(&self) -> BTreeSet<Role> {
-        std::iter::once(Role::Codec).chain(self.segments().map(|segment| segment.role)).collect()
+        let always = [Role::Steward, Role::Codec];
+        always.into_iter().chain(self.segments().map(|segment| segment.role)).collect()
     }
 }
 
 /// A task by what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TaskKey {
+    /// Publishes what the router took in of a source.
+    Enter(Source),
+    /// Hands a product on to the router.
+    Exit(Product),
     /// Decodes a source.
     Decode(Source),
     /// Makes a source's frames, in a process that attached.
@@ -142,14 +148,15 @@ impl TaskKey {
     #[must_use]
     pub fn source(&self) -> &Source {
         match self {
-            Self::Decode(source) | Self::Make(source) | Self::Graph(source, _) => source,
-            Self::Encode(product) => &product.source,
+            Self::Enter(source)
+            | Self::Decode(source)
+            | Self::Make(source)
+            | Self::Graph(source, _) => source,
+            Self::Encode(product) | Self::Exit(product) => &product.source,
         }
     }
 }
 
-/// The event service on which the router waits for what encoders made.
-pub const ROUTER_WAKE: &str = "wake/router";
 /// Taps that one channel takes: its memory has room for them from the begin.
 pub const TAPS: u32 = 1;
 
@@ -214,13 +221,13 @@ pub struct Step {
     pub wakes: Vec<String>,
     /// What changes for each process.
     pub changes: BTreeMap<Role, Vec<Change>>,
-    /// Sources whose access units the router writes into another channel from now on.
-    pub outlets: BTreeMap<Source, ChannelSpec>,
-    /// Products that the router reads from another channel from now on.
-    pub inlets: BTreeMap<Product, ChannelSpec>,
-    /// Sources that the router writes no more.
+    /// Sources whose access units go into another channel from now on: by which task, in which epoch.
+    pub outlets: BTreeMap<Source, (TaskId, u32)>,
+    /// Products that come out of another channel from now on: by which task.
+    pub inlets: BTreeMap<Product, TaskId>,
+    /// Sources that go nowhere any more.
     pub closed_outlets: BTreeSet<Source>,
-    /// Products that the router reads no more.
+    /// Products that do not come any more.
     pub closed_inlets: BTreeSet<Product>,
     /// Services that nobody alive holds after the switch.
     pub forget: Vec<String>,
@@ -247,6 +254,19 @@ impl Wiring {
             next_service: 0,
             tasks: BTreeMap::new(),
             channels: BTreeMap::new(),
+        }
+    }
+
+    /// Nothing wired, as after [`Self::new`], in another namespace; numbers and names go on, so that nothing of before is taken
+    /// for something of now.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self {
+            epoch: 0,
+            tasks: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            indexes: BTreeSet::new(),
+            ..self.clone()
         }
     }
 
@@ -325,7 +345,7 @@ impl Wiring {
         match key {
             TaskKey::Decode(source) | TaskKey::Make(source) => Some((source.clone(), None)),
             TaskKey::Graph(source, node) => Some((source.clone(), Some(node.clone()))),
-            TaskKey::Encode(_) => None,
+            TaskKey::Enter(_) | TaskKey::Exit(_) | TaskKey::Encode(_) => None,
         }
     }
 
@@ -394,6 +414,14 @@ impl Wiring {
             let (key, role, kind, input) = match origin {
                 Origin::Coded(codec) => {
                     let coded = self.incoming(source, Form::Encoded);
+                    let enter = Wanted {
+                        role: Role::Steward,
+                        kind: TaskKind::Enter,
+                        input: None,
+                        output: Some(coded.clone()),
+                        frame_limit_ms: CODEC_LIMIT_MS,
+                    };
+                    wanted.insert(TaskKey::Enter(source.clone()), enter);
                     let kind = TaskKind::Decode { codec: *codec };
                     (TaskKey::Decode(source.clone()), Role::Codec, kind, Some(coded))
                 }
@@ -430,7 +458,15 @@ impl Wiring {
                     output: Some(self.coded(product)),
                     frame_limit_ms: CODEC_LIMIT_MS,
                 };
+                let exit = Wanted {
+                    role: Role::Steward,
+                    kind: TaskKind::Exit,
+                    input: of.output.clone(),
+                    output: None,
+                    frame_limit_ms: CODEC_LIMIT_MS,
+                };
                 wanted.insert(TaskKey::Encode(product.clone()), of);
+                wanted.insert(TaskKey::Exit(product.clone()), exit);
             }
         }
         wanted
@@ -532,7 +568,10 @@ impl Wiring {
         for (key, entry) in &mut self.tasks {
             let fresh = old.tasks.get(key).is_none_or(|b| b.task.id != entry.task.id)
                 || dead.contains(&entry.role);
-            if fresh {
+            if entry.role == Role::Steward {
+                // One thread, one wake-up, which it makes itself.
+                entry.task.wake = steward::WAKE.into();
+            } else if fresh {
                 entry.task.wake = format!("wake/{}.{}", entry.task.id.0, self.next_service);
                 self.next_service += 1;
             }
@@ -578,7 +617,7 @@ impl Wiring {
             (false, Media::Audio) => (Contract::RAW_AUDIO, self.raw_bytes(media)),
             (false, Media::Video) => (Contract::RAW_VIDEO, self.raw_bytes(media)),
         };
-        let needed = (readers.len() + usize::from(to_router)).max(1) as u32;
+        let needed = readers.len().max(1) as u32;
         // Readers that go close their ports at the switch, when those that come have opened theirs.
         let begins = |key: &TaskKey| {
             let now = self.tasks.get(key).map(|entry| entry.task.id);
@@ -598,9 +637,6 @@ impl Wiring {
             .iter()
             .filter_map(|key| self.tasks.get(*key).map(|entry| entry.task.wake.clone()))
             .collect();
-        if to_router {
-            wakes.push(ROUTER_WAKE.into());
-        }
         if let Some(old_spec) = old.channels.get(name) {
             // What a dead process had open keeps its places, and what it left is not to be read.
             let touched = old
@@ -664,7 +700,9 @@ impl Wiring {
             if now == Some(before.task.id) {
                 continue;
             }
-            step.forget.push(before.task.wake.clone());
+            if before.role != Role::Steward {
+                step.forget.push(before.task.wake.clone());
+            }
             if !dead.contains(&before.role) {
                 let changes = step.changes.entry(before.role).or_default();
                 changes.push(Change::Remove(before.task.id));
@@ -672,7 +710,8 @@ impl Wiring {
         }
         for (key, entry) in &self.tasks {
             let before = old.tasks.get(key).filter(|b| b.task.id == entry.task.id);
-            if before.is_none_or(|before| before.task.wake != entry.task.wake) {
+            let own = entry.role != Role::Steward;
+            if own && before.is_none_or(|before| before.task.wake != entry.task.wake) {
                 step.wakes.push(entry.task.wake.clone());
                 step.forget.extend(before.map(|before| before.task.wake.clone()));
             }
@@ -698,31 +737,31 @@ impl Wiring {
     fn ports(&self, old: &Self, step: &mut Step) {
         for (key, entry) in &self.tasks {
             let before = old.tasks.get(key);
-            match (key, &entry.task.input, &entry.task.output) {
-                (TaskKey::Decode(source), Some(input), _)
-                    if before.is_none_or(|b| b.task.input.as_ref() != Some(input)) =>
-                {
-                    step.outlets.insert(source.clone(), input.clone());
+            let ends = |task: &Task| {
+                let end = task.input.as_ref().or(task.output.as_ref());
+                end.map(|spec| (task.id, spec.service.clone()))
+            };
+            let same = before.is_some_and(|before| ends(&before.task) == ends(&entry.task));
+            match (key, &entry.task.output) {
+                (TaskKey::Enter(source), Some(output)) if !same => {
+                    step.outlets.insert(source.clone(), (entry.task.id, output.epoch));
                 }
-                (TaskKey::Encode(product), _, Some(output))
-                    if before.is_none_or(|b| {
-                        service(b.task.output.as_ref()) != Some(output.service.as_str())
-                    }) =>
-                {
-                    step.inlets.insert(product.clone(), output.clone());
+                (TaskKey::Exit(product), _) if !same => {
+                    step.inlets.insert(product.clone(), entry.task.id);
                 }
                 _ => {}
             }
         }
         for key in old.tasks.keys().filter(|key| !self.tasks.contains_key(key)) {
             match key {
-                TaskKey::Decode(source) => {
+                TaskKey::Enter(source) => {
                     step.closed_outlets.insert(source.clone());
                 }
-                TaskKey::Encode(product) => {
+                TaskKey::Exit(product) => {
                     step.closed_inlets.insert(product.clone());
                 }
-                TaskKey::Graph(..) | TaskKey::Make(_) => {}
+                TaskKey::Decode(_) | TaskKey::Encode(_) | TaskKey::Graph(..) | TaskKey::Make(_) => {
+                }
             }
         }
     }
@@ -750,6 +789,7 @@ fn same(wanted: &TaskKind, running: &TaskKind) -> bool {
         (TaskKind::EncodeAudio(_), TaskKind::EncodeAudio(_)) => true,
         (TaskKind::Graph { nodes: a }, TaskKind::Graph { nodes: b }) => a == b,
         (TaskKind::Source { media: a }, TaskKind::Source { media: b }) => a == b,
+        (TaskKind::Enter, TaskKind::Enter) | (TaskKind::Exit, TaskKind::Exit) => true,
         _ => false,
     }
 }

@@ -23,6 +23,7 @@ pub fn program(role: Role) -> &'static str {
     match role {
         Role::Codec => "remotemedia-codec-worker",
         Role::Pipeline => "remotemedia-pipeline-worker",
+        Role::Steward => "remotemedia-steward",
         // The operator names their files.
         Role::Custom(_) | Role::Attached(_) => "",
     }

@@ -6,7 +6,7 @@
 
 pub mod control;
 pub mod locate;
-mod marks;
+pub mod marks;
 pub mod pool;
 pub mod process;
 pub mod program;

@@ -13,6 +13,7 @@ use remotemedia_shm_schema::control::{Catalogue, Change, TaskId, ThreadBeat, ToR
 use remotemedia_shm_schema::mark::Mark;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -194,6 +195,8 @@ pub struct Lease {
     outbox: mpsc::Sender<ToWorker>,
     limits: FrameLimits,
     keeper: Keeper,
+    /// A steward's stream of access units, until somebody takes it.
+    data: Option<UnixStream>,
     ended: bool,
 }
 
@@ -208,17 +211,13 @@ impl Lease {
         outbox: mpsc::Sender<ToWorker>,
     ) -> Self {
         let limits = FrameLimits::default();
-        Self {
-            id,
-            role,
-            pid,
-            name,
-            catalogue,
-            outbox,
-            limits,
-            keeper: Keeper::Nobody,
-            ended: false,
-        }
+        let keeper = Keeper::Nobody;
+        Self { id, role, pid, name, catalogue, outbox, limits, keeper, data: None, ended: false }
+    }
+
+    /// A steward's stream of access units; once.
+    pub fn take_data(&mut self) -> Option<UnixStream> {
+        self.data.take()
     }
 
     /// Whether it serves other sessions as well.

@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 pub const CONTROL_FD: i32 = 3;
 /// The descriptor under which it finds the file for its marks.
 pub const MARKS_FD: i32 = 4;
+/// The descriptor under which a steward finds its stream of access units.
+pub const DATA_FD: i32 = 5;
 
 /// A request to the launcher.
 #[derive(Debug)]
@@ -34,8 +36,21 @@ pub struct Start {
 pub struct Started {
     /// From the request.
     pub worker: WorkerId,
-    /// The process, our end of its socket, and its marks.
-    pub result: std::io::Result<(Child, UnixStream, Marks)>,
+    /// What was started.
+    pub result: std::io::Result<Process>,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Process {
+    /// Itself.
+    pub child: Child,
+    /// Our end of its control socket.
+    pub control: UnixStream,
+    /// What it marks.
+    pub marks: Marks,
+    /// Our end of its stream of access units, where it has one.
+    pub data: Option<UnixStream>,
 }
 
 /// The launcher's thread; ends when the handle is dropped.
@@ -83,7 +98,7 @@ impl Drop for Launcher {
     }
 }
 
-fn start(request: &Start) -> std::io::Result<(Child, UnixStream, Marks)> {
+fn start(request: &Start) -> std::io::Result<Process> {
     let (ours, theirs) = UnixStream::pair()?;
     let (marks, marks_fd) = Marks::new()?;
     let program = &request.program;
@@ -105,14 +120,23 @@ fn start(request: &Start) -> std::io::Result<(Child, UnixStream, Marks)> {
             command.env(kept, value);
         }
     }
+    let mut descriptors = vec![
+        FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD },
+        FdMapping { parent_fd: marks_fd, child_fd: MARKS_FD },
+    ];
+    let mut data = None;
+    if program.data {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        command.env("REMOTEMEDIA_DATA_FD", DATA_FD.to_string());
+        descriptors.push(FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: DATA_FD });
+        data = Some(ours);
+    }
     command
-        .fd_mappings(vec![
-            FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD },
-            FdMapping { parent_fd: marks_fd, child_fd: MARKS_FD },
-        ])
+        .fd_mappings(descriptors)
         .map_err(|collision| std::io::Error::other(collision.to_string()))?;
     let mut command = tokio::process::Command::from(command);
     // A dropped handle must not leave a process behind.
     command.kill_on_drop(true);
-    Ok((command.spawn()?, ours, marks))
+    Ok(Process { child: command.spawn()?, control: ours, marks, data })
 }

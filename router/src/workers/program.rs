@@ -46,10 +46,12 @@ pub struct Program {
     pub sandbox: Lock,
     /// Whether another one is started when one dies.
     pub restart: bool,
+    /// Whether access units go to it and come from it over a socket of their own.
+    pub data: bool,
 }
 
 impl Program {
-    /// One of our own two.
+    /// One of our own.
     ///
     /// # Errors
     /// When its file is nowhere; the error lists every place.
@@ -61,6 +63,7 @@ impl Program {
             environment: BTreeMap::new(),
             sandbox,
             restart: true,
+            data: role == Role::Steward,
         })
     }
 }

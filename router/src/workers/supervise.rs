@@ -14,6 +14,8 @@ pub enum Role {
     Codec,
     /// Runs our own nodes.
     Pipeline,
+    /// Keeps a session's services and carries access units between them and the router.
+    Steward,
     /// Runs nodes of a program that the operator describes: its place in the config.
     Custom(u16),
     /// A program that was started by hand and attached: its number among those of this router.
@@ -21,8 +23,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// Our own two.
-    pub const OWN: [Self; 2] = [Self::Codec, Self::Pipeline];
+    /// Our own.
+    pub const OWN: [Self; 3] = [Self::Codec, Self::Pipeline, Self::Steward];
 
     /// Its kind in tables and metrics.
     #[must_use]
@@ -30,6 +32,7 @@ impl Role {
         match self {
             Self::Codec => "codec",
             Self::Pipeline => "pipeline",
+            Self::Steward => "steward",
             Self::Custom(_) => "custom",
             Self::Attached(_) => "attached",
         }

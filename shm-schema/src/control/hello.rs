@@ -30,6 +30,8 @@ pub enum Role {
     Custom,
     /// A person's command to a running router.
     Operator,
+    /// Keeps a session's services and carries access units between them and the router.
+    Steward,
 }
 
 /// Who speaks, and how.

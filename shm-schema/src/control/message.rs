@@ -145,6 +145,10 @@ pub enum TaskKind {
     },
     /// Looks at frames and makes none.
     Tap,
+    /// Publishes what comes from the router over the data socket: a steward's.
+    Enter,
+    /// Hands on to the router what it reads: a steward's.
+    Exit,
     /// Makes raw frames out of nothing.
     Source {
         /// Of this kind.
@@ -212,6 +216,24 @@ pub enum ToWorker {
         session: SessionId,
         /// Where its objects are.
         namespace: Namespace,
+    },
+    /// A steward shall make these services before anybody opens them, and answer `Created`.
+    Create {
+        /// Which session.
+        session: SessionId,
+        /// The wiring that they are for.
+        epoch: u32,
+        /// Event services.
+        wakes: Vec<String>,
+        /// Channels.
+        channels: Vec<ChannelSpec>,
+    },
+    /// A steward need not hold these services any more.
+    Forget {
+        /// Which session.
+        session: SessionId,
+        /// Channels and event services.
+        services: Vec<String>,
     },
     /// Open what these changes need, and answer.
     Prepare {
@@ -438,6 +460,15 @@ pub enum ToRouter {
         session: SessionId,
         /// Why, for a person.
         error: String,
+    },
+    /// The services that `Create` named are there, or cannot be made.
+    Created {
+        /// Which session.
+        session: SessionId,
+        /// Which epoch.
+        epoch: u32,
+        /// Why not, for a person.
+        error: Option<String>,
     },
     /// All that `Prepare` named is open.
     Ready {

@@ -228,6 +228,8 @@ fn task() -> impl Strategy<Value = Task> {
             }),
         vec(node, 0..4).prop_map(|nodes| TaskKind::Graph { nodes }),
         Just(TaskKind::Tap),
+        Just(TaskKind::Enter),
+        Just(TaskKind::Exit),
         select(Media::ALL.to_vec()).prop_map(|media| TaskKind::Source { media }),
     ];
     (any::<u32>(), kind, option::of(spec()), option::of(spec()), text(), any::<u32>(), any::<u32>())
@@ -284,6 +286,16 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
                 media_time_ns
             }
         ),
+        (session(), any::<u32>(), vec(text(), 0..3), vec(spec(), 0..3)).prop_map(
+            |(session, epoch, wakes, channels)| ToWorker::Create {
+                session,
+                epoch,
+                wakes,
+                channels
+            }
+        ),
+        (session(), vec(text(), 0..3))
+            .prop_map(|(session, services)| ToWorker::Forget { session, services }),
         text().prop_map(|error| ToWorker::Denied { error }),
         Just(ToWorker::Done),
         (session(), short(), text(), number).prop_map(|(session, node, params, request)| {
@@ -352,6 +364,8 @@ pub(crate) fn to_router() -> impl Strategy<Value = ToRouter> {
         Just(ToRouter::Drained),
         (session(), text()).prop_map(|(session, error)| ToRouter::Unassigned { session, error }),
         attach().prop_map(ToRouter::Attach),
+        (session(), any::<u32>(), option::of(text()))
+            .prop_map(|(session, epoch, error)| ToRouter::Created { session, epoch, error }),
         Just(ToRouter::Detach),
         operation().prop_map(ToRouter::Operate),
     ]

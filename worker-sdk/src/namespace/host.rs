@@ -2,11 +2,11 @@
 
 use super::Runtime;
 use super::config::{
-    BORROWED, MAX_INDEX, MAX_LISTENERS, MAX_NOTIFIERS, MAX_PUBLISHERS, ROOT_NAME_LEN, SPARE_NODES,
-    WAKE_NODES, check_channel, check_service,
+    BORROWED, MAX_INDEX, MAX_LISTENERS, MAX_NOTIFIERS, MAX_PUBLISHERS, SPARE_NODES, WAKE_NODES,
+    check_channel, check_service,
 };
-use super::runtime::open_to_owner;
-use super::sweep::{Objects, PREFIX_FILE, Swept, objects, sweep_dead, unlink_ports};
+use super::ground::Ground;
+use super::sweep::{Objects, Swept, objects, sweep_dead, unlink_ports};
 use crate::header::Header;
 use crate::{Attachment, Fault, Service};
 use iceoryx2::prelude::{CallbackProgression, PortFactory as _, ServiceName};
@@ -14,14 +14,9 @@ use iceoryx2::service::port_factory::{event, publish_subscribe};
 use remotemedia_shm_schema::WhenFull;
 use remotemedia_shm_schema::control::{ChannelSpec, Namespace};
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-
-/// Tries to find a folder name that is free; a second one is needed once in 280,000 billion.
-const TRIES: usize = 8;
+use std::path::Path;
 
 #[derive(Debug)]
 #[allow(
@@ -40,6 +35,8 @@ pub struct Host {
     held: BTreeMap<String, Held>,
     attachment: Option<Attachment>,
     namespace: Namespace,
+    /// Whether it is this one that takes the namespace away at the end.
+    sweeps: bool,
 }
 
 impl Host {
@@ -48,20 +45,22 @@ impl Host {
     /// # Errors
     /// When the folder or the node cannot be made.
     pub fn create(runtime: &Runtime) -> Result<Self, Fault> {
-        let (root, text) = fresh_root(runtime.dir())?;
-        let namespace =
-            Namespace { prefix: format!("m{:016x}_", rand::random::<u64>()), root: text };
-        // Held from here on, so that a failure below sweeps what was made.
-        let mut host = Self { held: BTreeMap::new(), attachment: None, namespace };
-        // First of all: a router that dies after this line leaves what a later one can sweep.
-        let file = root.join(PREFIX_FILE);
-        std::fs::write(&file, &host.namespace.prefix).map_err(|source| Fault::Io {
-            what: "write",
-            path: file,
-            source,
-        })?;
-        host.attachment = Some(Attachment::open(&host.namespace)?);
+        let ground = Ground::make(runtime)?;
+        let mut host = Self::keep(ground.namespace())?;
+        // From here on it is the host that sweeps.
+        host.sweeps = true;
+        ground.leave();
         Ok(host)
+    }
+
+    /// The services of a namespace that somebody else made and will take away.
+    ///
+    /// # Errors
+    /// When the namespace is none of ours or the node cannot be made.
+    pub fn keep(namespace: &Namespace) -> Result<Self, Fault> {
+        let attachment = Some(Attachment::open(namespace)?);
+        let namespace = namespace.clone();
+        Ok(Self { held: BTreeMap::new(), attachment, namespace, sweeps: false })
     }
 
     /// Where it is; what workers are told.
@@ -165,6 +164,9 @@ impl Host {
         let before = self.objects().unwrap_or_default();
         self.held.clear();
         self.attachment = None;
+        if !std::mem::take(&mut self.sweeps) {
+            return Swept::default();
+        }
         let mut swept = sweep_dead(&self.namespace.prefix, Path::new(&self.namespace.root));
         if swept.left.is_empty() {
             swept.removed = before.count;
@@ -199,31 +201,4 @@ fn ports_of(channel: &publish_subscribe::PortFactory<Service, [u8], Header>) -> 
     }));
     // A list that a process damaged has no end of its own: then the sweep takes all away.
     if listed.is_err() { Vec::new() } else { ports }
-}
-
-fn fresh_root(runtime: &Path) -> Result<(PathBuf, String), Fault> {
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    let mut path = runtime.to_path_buf();
-    for _ in 0..TRIES {
-        path = runtime.join(format!(
-            "{:0ROOT_NAME_LEN$x}",
-            rand::random::<u64>() >> (64 - 4 * ROOT_NAME_LEN)
-        ));
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {
-                open_to_owner(&path).map_err(|source| Fault::Io {
-                    what: "give a mode to",
-                    path: path.clone(),
-                    source,
-                })?;
-                let text = path.to_string_lossy().into_owned();
-                return Ok((path, text));
-            }
-            Err(e) => last = e,
-        }
-        if last.kind() != io::ErrorKind::AlreadyExists {
-            break;
-        }
-    }
-    Err(Fault::Io { what: "create", path, source: last })
 }

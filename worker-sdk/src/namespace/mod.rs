@@ -6,6 +6,7 @@
 //! session's end, and a replacement gets fresh services.
 
 pub(crate) mod config;
+mod ground;
 mod host;
 mod runtime;
 mod sweep;
@@ -14,6 +15,7 @@ pub use config::{
     MAX_CAPACITY, MAX_INDEX, MAX_PAYLOAD, MAX_READERS, MAX_ROOT_AND_PREFIX, MAX_SERVICE_NAME,
     MAX_WAKES, bytes_of,
 };
+pub use ground::Ground;
 pub use host::Host;
 pub use runtime::{Runtime, RuntimeFault};
 pub use sweep::{Objects, Swept, leftovers, objects, sweep_dead};

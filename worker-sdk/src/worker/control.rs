@@ -85,7 +85,7 @@ impl AsFd for Outbox {
 
 /// How the connection is after a read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Router {
+pub(crate) enum Router {
     /// Open.
     There,
     /// Closed: the router is gone.
@@ -94,7 +94,7 @@ pub(super) enum Router {
 
 /// The greeted control connection.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(crate) struct Control {
     socket: UnixStream,
     encoding: Encoding,
     frames: Frames,
@@ -106,7 +106,7 @@ impl Control {
     ///
     /// # Errors
     /// When the other end is not a router that we understand.
-    pub(super) fn greet(
+    pub(crate) fn greet(
         mut socket: UnixStream,
         role: Role,
         name: &str,
@@ -134,7 +134,7 @@ impl Control {
     ///
     /// # Errors
     /// When the router does not speak the protocol.
-    pub(super) fn read(&mut self, mut take: impl FnMut(ToWorker)) -> Result<Router, FrameFault> {
+    pub(crate) fn read(&mut self, mut take: impl FnMut(ToWorker)) -> Result<Router, FrameFault> {
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.socket.read(&mut buffer) {
@@ -153,17 +153,17 @@ impl Control {
     }
 
     /// Whether as much waits for the router that nothing should be added.
-    pub(super) fn congested(&self) -> bool {
+    pub(crate) fn congested(&self) -> bool {
         self.unsent.len() > MAX_UNSENT
     }
 
     /// Whether something waits for the socket to take it.
-    pub(super) fn unsent(&self) -> bool {
+    pub(crate) fn unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
     /// Says something, now or as soon as the socket takes it.
-    pub(super) fn say(&mut self, message: &ToRouter) {
+    pub(crate) fn say(&mut self, message: &ToRouter) {
         match encode(self.encoding, message) {
             Ok(bytes) => self.unsent.extend(bytes),
             Err(error) => tracing::error!(%error, "a message to the router was not sent"),
@@ -172,7 +172,7 @@ impl Control {
     }
 
     /// Writes what the socket takes. A broken socket shows at the next read.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() {
             let (head, _) = self.unsent.as_slices();
             match self.socket.write(head) {
@@ -186,7 +186,7 @@ impl Control {
     }
 
     /// Writes all, waiting for the socket; for the last words.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let _ = self.socket.set_nonblocking(false);
         let _ = self.socket.set_write_timeout(Some(Duration::from_millis(100)));
         self.flush();

@@ -12,7 +12,7 @@ mod control;
 mod inbox;
 mod mark;
 mod output;
-mod process;
+pub(crate) mod process;
 mod processor;
 mod run;
 pub mod sandbox;
@@ -25,6 +25,7 @@ pub use crate::schema::control::{
     Attach, Catalogue, KeyframeReason, NodeDescription, Role, Task, TaskKind,
 };
 pub use attach::{connect, connect_in};
+pub(crate) use control::{Control, Router as RouterState};
 pub use output::{Marker, Output};
 pub use processor::{Command, Factory, Processor, TaskError};
 pub use run::{attach, attach_over, run};

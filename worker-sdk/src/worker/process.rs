@@ -22,11 +22,11 @@ const VIDEO_NICENESS: libc::c_int = 5;
 
 /// Why a worker cannot begin, or go on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartFault {
+pub(crate) enum StartFault {
     #[error(
-        "this program is started by the remotemedia router, which gives it a socket: REMOTEMEDIA_CONTROL_FD is {0}"
+        "this program is started by the remotemedia router, which gives it a socket: {0} is {1}"
     )]
-    NoSocket(String),
+    NoSocket(&'static str, String),
     #[error("the process that started it is gone")]
     Orphan,
     #[error("cannot {0}: {1}")]
@@ -48,16 +48,26 @@ pub(super) enum StartFault {
 }
 
 /// The socket that the router left us, by the descriptor that `REMOTEMEDIA_CONTROL_FD` names.
-pub(super) fn control_socket() -> Result<UnixStream, StartFault> {
+pub(crate) fn control_socket() -> Result<UnixStream, StartFault> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    let named = std::env::var("REMOTEMEDIA_CONTROL_FD")
-        .map_err(|_| StartFault::NoSocket("not set".into()))?;
+    inherited("REMOTEMEDIA_CONTROL_FD", &TAKEN)
+}
+
+/// The socket for access units that the router left its steward.
+pub(crate) fn data_socket() -> Result<UnixStream, StartFault> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    inherited("REMOTEMEDIA_DATA_FD", &TAKEN)
+}
+
+fn inherited(variable: &'static str, taken: &AtomicBool) -> Result<UnixStream, StartFault> {
+    let wrong = |why: String| StartFault::NoSocket(variable, why);
+    let named = std::env::var(variable).map_err(|_| wrong("not set".into()))?;
     let number = named.parse::<RawFd>().ok().filter(|number| *number > 2);
     let Some(number) = number else {
-        return Err(StartFault::NoSocket(format!("{named:?}, not a descriptor")));
+        return Err(wrong(format!("{named:?}, not a descriptor")));
     };
-    if TAKEN.swap(true, Ordering::SeqCst) {
-        return Err(StartFault::NoSocket("taken already".into()));
+    if taken.swap(true, Ordering::SeqCst) {
+        return Err(wrong("taken already".into()));
     }
     // SAFETY: the descriptor is ours by the agreement with the router that the variable stands for, and the flag above
     // makes this its only owner. A number that is not open is refused by the call below.
@@ -65,7 +75,7 @@ pub(super) fn control_socket() -> Result<UnixStream, StartFault> {
     if let Err(e) = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         // Not open: closing it again would be an error.
         std::mem::forget(fd);
-        return Err(StartFault::NoSocket(format!("{number}, which is not open ({e})")));
+        return Err(wrong(format!("{number}, which is not open ({e})")));
     }
     let socket = UnixStream::from(fd);
     // A file or pipe in its place has no peer.
@@ -74,7 +84,7 @@ pub(super) fn control_socket() -> Result<UnixStream, StartFault> {
 }
 
 /// Ends with the router, dumps no media, opens as many descriptors as it may.
-pub(super) fn harden() -> Result<(), StartFault> {
+pub(crate) fn harden() -> Result<(), StartFault> {
     set_pdeathsig(Signal::SIGKILL)
         .map_err(|e| StartFault::System("ask for the parent-death signal", e))?;
     // Asked after: a parent that died before the line above sends nothing.
@@ -94,7 +104,7 @@ pub(super) fn harden() -> Result<(), StartFault> {
 }
 
 /// The file for marks that the router left us, if it did.
-pub(super) fn marks() -> Option<File> {
+pub(crate) fn marks() -> Option<File> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let number = std::env::var("REMOTEMEDIA_MARKS_FD").ok()?.parse::<RawFd>().ok()?;
     if number <= 2 || TAKEN.swap(true, Ordering::SeqCst) {
@@ -112,7 +122,7 @@ pub(super) fn marks() -> Option<File> {
 /// Takes SIGTERM as a readable event, to be called before any thread is started, which inherits the mask. SIGINT goes to
 /// the whole foreground group on Ctrl-C: a worker that the router started ignores it, for the router drains it then; one
 /// that attached by itself takes it as SIGTERM.
-pub(super) fn signals(started: bool) -> Result<SignalFd, StartFault> {
+pub(crate) fn signals(started: bool) -> Result<SignalFd, StartFault> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTERM);
     if started {
@@ -128,7 +138,7 @@ pub(super) fn signals(started: bool) -> Result<SignalFd, StartFault> {
 }
 
 /// Lets this thread yield to those that work on sound.
-pub(super) fn yield_to_audio() {
+pub(crate) fn yield_to_audio() {
     // SAFETY: a system call with plain numbers; 0 means this thread on Linux.
     let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, VIDEO_NICENESS) } != 0;
     if refused {
@@ -138,7 +148,7 @@ pub(super) fn yield_to_audio() {
 
 /// Ends the process without running destructors: the router sweeps the namespace, and iceoryx2's destructors can hang or
 /// panic when another process of the session has died.
-pub(super) fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: it does not return, and nothing of this process is looked at afterwards.
     unsafe { libc::_exit(code) }
 }

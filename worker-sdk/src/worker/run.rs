@@ -78,7 +78,7 @@ fn serve(name: &str, server: Result<Server, StartFault>) -> ExitCode {
             // Its user sees this on the terminal; a worker has no other way to tell before the hello.
             tracing::error!(%fault, worker = name, "cannot start");
             eprintln!("{name}: {fault}");
-            let wrongly = matches!(fault, StartFault::NoSocket(_));
+            let wrongly = matches!(fault, StartFault::NoSocket(..));
             return ExitCode::from(if wrongly { 2 } else { 1 });
         }
     };
@@ -282,8 +282,8 @@ impl Server {
             }
             ToWorker::Drain => self.drain(),
             ToWorker::Denied { error } => self.denied = Some(error),
-            // An operator's word.
-            ToWorker::Done => {}
+            // A steward's, and an operator's.
+            ToWorker::Create { .. } | ToWorker::Forget { .. } | ToWorker::Done => {}
         }
     }
 

@@ -382,6 +382,8 @@ fn runs(kind: &TaskKind, node: &NodeId) -> bool {
         | TaskKind::EncodeVideo(_)
         | TaskKind::EncodeAudio(_)
         | TaskKind::Tap
+        | TaskKind::Enter
+        | TaskKind::Exit
         | TaskKind::Source { .. } => false,
     }
 }

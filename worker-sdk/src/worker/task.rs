@@ -71,6 +71,7 @@ fn short(kind: &TaskKind) -> &'static str {
         TaskKind::Graph { .. } => "graph",
         TaskKind::Tap => "tap",
         TaskKind::Source { .. } => "source",
+        TaskKind::Enter | TaskKind::Exit => "steward",
     }
 }
 
@@ -81,7 +82,7 @@ fn is_video(task: &Task) -> bool {
         TaskKind::EncodeVideo(_) => true,
         TaskKind::EncodeAudio(_) => false,
         TaskKind::Source { media } => *media == Media::Video,
-        TaskKind::Graph { .. } | TaskKind::Tap => task
+        TaskKind::Graph { .. } | TaskKind::Tap | TaskKind::Enter | TaskKind::Exit => task
             .input
             .as_ref()
             .is_some_and(|input| input.max_payload > MAX_AUDIO_BLOCK.max(MAX_AUDIO_PACKET)),

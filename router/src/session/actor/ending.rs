@@ -5,13 +5,11 @@ use crate::session::describe::Receipt;
 use crate::session::life::Cause;
 use crate::workers::{Lease, Role};
 use remotemedia_shm_schema::control::ToWorker;
-use remotemedia_worker::Wake;
 use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
 impl Actor {
-    pub(super) async fn tear_down(mut self, cause: Cause, wake: AsyncFd<Wake>, mut inbox: Inboxes) {
+    pub(super) async fn tear_down(mut self, cause: Cause, mut inbox: Inboxes) {
         let began = Instant::now();
         tracing::info!(session = %self.id, "ends: {}", cause.text());
         for (peer, _) in std::mem::take(&mut self.members) {
@@ -30,6 +28,7 @@ impl Actor {
         let leases: Vec<Lease> =
             leases.into_values().filter(|lease| !matches!(lease.role, Role::Attached(_))).collect();
         let reaped = leases.len();
+        self.relay = None;
         // Workers end while connections close.
         let mut ends: JoinSet<()> = leases.into_iter().map(Lease::end).collect();
         // Members close their connections; their reports are read on, so that none of them waits for this task.
@@ -38,6 +37,7 @@ impl Actor {
             () = ending => {}
             () = async { while inbox.reports.recv().await.is_some() {} } => {}
             () = async { while inbox.outcomes.recv().await.is_some() {} } => {}
+            () = async { while inbox.units.recv().await.is_some() {} } => {}
             () = tokio::time::sleep(Duration::from_millis(500)) => {
                 tracing::warn!(session = %self.id, "a connection did not close in time");
             }
@@ -45,9 +45,14 @@ impl Actor {
         self.tasks.abort_all();
         while ends.join_next().await.is_some() {}
         drop(self.outputs);
-        drop(wake);
-        let host = self.dance.into_host();
-        let swept = tokio::task::block_in_place(|| host.sweep());
+        let ground = self.dance.into_ground();
+        let mut swept = tokio::task::block_in_place(|| ground.sweep());
+        while let Some(buried) = self.burials.join_next().await {
+            let Ok(buried) = buried else { continue };
+            swept.removed += buried.removed;
+            swept.bytes += buried.bytes;
+            swept.left.extend(buried.left);
+        }
         let receipt = Receipt {
             session_id: self.id.clone(),
             cause: cause.text(),

@@ -5,14 +5,15 @@ use crate::session::life;
 use crate::session::member;
 use crate::session::recovery::{Next, Suspect};
 use crate::session::wiring::{Segment, Source, TaskKey, held};
-use crate::workers::{Autopsy, Role};
-use remotemedia_shm_schema::control::{OnFailure, Operation, TaskId};
+use crate::workers::{Autopsy, Lease, Role};
+use remotemedia_shm_schema::control::{OnFailure, Operation, TaskId, ToWorker};
 use remotemedia_shm_schema::mark::Mark;
 use remotemedia_shm_schema::{Media, NodeId};
 use remotemedia_signaling::FromRouter;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// A process that is not replaced within this is away: what its nodes' policies say is wired (chosen: a spare takes over
 /// within milliseconds, and a second change of wiring would only delay it).
@@ -29,6 +30,10 @@ impl Actor {
         drop(lease);
         let now = Instant::now();
         self.dance.lost(role, &self.leases);
+        if role == Role::Steward {
+            self.begin_anew();
+            return;
+        }
         self.lost_at.insert(role, now);
         self.refused = None;
         match self.strictest(role) {
@@ -51,6 +56,54 @@ impl Actor {
             self.replace(role);
         }
         self.advance();
+    }
+
+    /// The steward is gone, and with it all channels; what made it die may stand in them still. Connections live on: other
+    /// processes take over in another namespace.
+    fn begin_anew(&mut self) {
+        let next = self.recovery.died(Instant::now(), Role::Steward, true);
+        let ground = match (next, self.dance.begin_anew(&self.around.runtime)) {
+            (Next::Replace(_), Ok(ground)) => ground,
+            (Next::Failed, _) => {
+                let why = "the steward, which keeps the session's channels, died too often";
+                self.live(life::Event::Failed(why.into()));
+                return;
+            }
+            (_, Err(error)) => {
+                self.live(life::Event::Failed(format!("{error:#}")));
+                return;
+            }
+        };
+        self.relay = None;
+        for tap in std::mem::take(&mut self.taps).into_values() {
+            tap.lease.send(ToWorker::Release { session: self.id.clone() });
+        }
+        let leases = std::mem::take(&mut self.leases);
+        let (attached, own): (Vec<Lease>, Vec<Lease>) =
+            leases.into_values().partition(|lease| matches!(lease.role, Role::Attached(_)));
+        for lease in attached {
+            lease.send(ToWorker::Release { session: self.id.clone() });
+            self.take_out(lease.role);
+        }
+        // The namespace goes when nobody is in it any more; the session's end waits for that.
+        self.burials.spawn(async move {
+            let mut ends: JoinSet<()> = own.into_iter().map(Lease::end).collect();
+            while ends.join_next().await.is_some() {}
+            tokio::task::block_in_place(|| ground.sweep())
+        });
+        let sources: Vec<Source> = self.desired.sources.keys().cloned().collect();
+        for source in sources {
+            self.offer(&source.peer, member::Command::Unwrite(source.kind));
+        }
+        self.desired.absence.roles.clear();
+        self.bitrates.clear();
+        self.hush();
+        self.tell_nodes(Role::Steward, "restarting", None);
+        for role in self.settings.plan.roles() {
+            if !self.recovery.failed(role) {
+                self.lease(role, Duration::ZERO);
+            }
+        }
     }
 
     /// Takes another process for this role, unless too many died in a row.
@@ -128,7 +181,7 @@ impl Actor {
                 let entered = self.nodes.iter().find(of).map(|(_, id)| id.clone());
                 Some(Suspect::Node(entered.unwrap_or_else(|| name.clone())))
             }
-            TaskKey::Make(_) => None,
+            TaskKey::Make(_) | TaskKey::Enter(_) | TaskKey::Exit(_) => None,
         }
     }
 
@@ -197,6 +250,10 @@ impl Actor {
         }
         // Dropped, it ends its process.
         drop(lease);
+        if role == Role::Steward {
+            self.begin_anew();
+            return Ok(());
+        }
         self.dance.lost(role, &self.leases);
         self.lost_at.insert(role, Instant::now());
         self.hush();

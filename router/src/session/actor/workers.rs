@@ -1,10 +1,12 @@
 //! What a session does about its workers and its wiring.
 
 use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR};
+use crate::session::budget::NoRoom;
 use crate::session::dance::Ports;
 use crate::session::life;
 use crate::session::member;
 use crate::session::output::Made;
+use crate::session::relay::{Arrived, Relay};
 use crate::session::wiring::{Origin, Product, TaskKey};
 use crate::workers::{Lease, LeaseFault, Role, WorkerEvent};
 use remotemedia_shm_schema::control::{KeyframeReason, OnFailure, ToRouter, ToWorker};
@@ -16,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How often a held picture is sent again (DESIGN: once a second).
 const REPEAT: Duration = Duration::from_secs(1);
+
+/// A change of wiring for which shared memory lacked is tried again after this (chosen: what is replaced is given back a
+/// second after a change).
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 impl Actor {
     /// Takes a worker from the pool, after a pause if its predecessors died one after the other.
@@ -39,6 +45,16 @@ impl Actor {
                 self.recovery.began(Instant::now(), role);
                 *self.generations.entry(role).or_insert(0) += 1;
                 self.desired.absence.roles.remove(&role);
+                let mut lease = lease;
+                if let Some(stream) = lease.take_data() {
+                    match Relay::start(stream, &mut self.tasks, self.arrived.clone()) {
+                        Ok(relay) => self.relay = Some(relay),
+                        Err(error) => {
+                            self.live(life::Event::StartFailed(error.to_string()));
+                            return;
+                        }
+                    }
+                }
                 self.dance.assign(&lease);
                 self.leases.insert(role, lease);
                 self.refused = None;
@@ -87,9 +103,14 @@ impl Actor {
         match message {
             ToRouter::Ready { epoch, .. } => {
                 let ports = self.dance.ready(role, epoch, &self.leases, Instant::now());
-                self.switched(ports);
+                self.switched(Ok(ports));
                 self.advance();
             }
+            ToRouter::Created { epoch, error, .. } if role == Role::Steward => {
+                let ports = self.dance.created(epoch, error, &self.leases, Instant::now());
+                self.switched(ports);
+            }
+            ToRouter::Created { .. } => {}
             ToRouter::Refused { epoch, error, .. } => {
                 if self.dance.refused(epoch, &self.leases) {
                     tracing::warn!(session = %self.id, role = role.name(), "refused a wiring: {error}");
@@ -151,7 +172,7 @@ impl Actor {
             roles.into_iter().partition(|role| matches!(role, Role::Attached(_)));
         for role in &others {
             // Its part is away as if it had died, and its nodes' policies apply; asked for, it gets another chance.
-            if *role != Role::Codec && self.dance.wiring().epoch() != 0 {
+            if !matches!(role, Role::Codec | Role::Steward) && self.dance.wiring().epoch() != 0 {
                 self.desired.absence.roles.insert(*role);
                 self.tell_nodes(*role, "failed", Some(why));
             }
@@ -170,6 +191,9 @@ impl Actor {
         if self.refused.as_ref() == Some(&self.desired) {
             return;
         }
+        if self.again_at.take_if(|at| Instant::now() >= *at).is_none() && self.again_at.is_some() {
+            return;
+        }
         let ports = self.dance.advance(&self.desired, &self.leases, Instant::now());
         self.switched(ports);
     }
@@ -180,7 +204,12 @@ impl Actor {
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(session = %self.id, "cannot change the wiring: {error:#}");
-                self.refused = Some(self.desired.clone());
+                if error.is::<NoRoom>() {
+                    // Others may give some back.
+                    self.again_at = Some(Instant::now() + NO_ROOM_PAUSE);
+                } else {
+                    self.refused = Some(self.desired.clone());
+                }
                 if self.dance.wiring().epoch() == 0 {
                     self.live(life::Event::StartFailed(format!("{error:#}")));
                 }
@@ -197,21 +226,19 @@ impl Actor {
         for product in &ports.closed_inlets {
             self.outputs.close(product);
         }
-        for (product, inlet) in ports.inlets {
-            self.outputs.open(product, inlet);
+        for (product, task) in ports.inlets {
+            self.outputs.open(product, task);
         }
-        for (source, outlet) in ports.outlets {
+        for (source, (task, epoch)) in ports.outlets {
             let Some(Origin::Coded(codec)) = self.desired.sources.get(&source).copied() else {
                 continue;
             };
             let next = self.sources.len() as u64 + 1;
             let number = *self.sources.entry(source.clone()).or_insert(next);
-            let command = member::Command::Write {
-                kind: source.kind,
-                codec,
-                source: number,
-                outlet: Box::new(outlet),
-            };
+            let Some(relay) = &self.relay else { continue };
+            let inflow = relay.inflow(task, epoch);
+            let kind = source.kind;
+            let command = member::Command::Write { kind, codec, source: number, inflow };
             self.offer(&source.peer, command);
         }
         // Encoders that began anew know nothing of the rates that viewers allow.
@@ -221,24 +248,27 @@ impl Actor {
         self.bury_attached();
     }
 
-    pub(super) fn hand_on(&mut self) {
-        let members = &self.members;
-        let keyframes = self.outputs.drain(|product, made| {
-            for member in members.values() {
-                if member.views.get(&product.source) != Some(&product.codec) {
-                    continue;
-                }
-                let source = product.source.clone();
-                let command = match &made {
-                    Made::Frame(batch) => member::Command::Media(source, Arc::clone(batch)),
-                    Made::Silence(at, duration) => member::Command::Silence(source, *at, *duration),
-                };
-                // Full: this viewer misses a frame, sees the hole in the numbers, and waits for a keyframe.
-                let _ = member.commands.try_send(command);
+    /// A unit that came out of the workers, to all who view what it is of.
+    pub(super) fn hand_on(&mut self, arrived: Arrived) {
+        let unit = match arrived {
+            Arrived::Unit(unit) => unit,
+            Arrived::Broken(why) => {
+                tracing::debug!(session = %self.id, "the steward's stream ended: {why}");
+                return;
             }
-        });
-        for product in keyframes {
-            self.keyframe(&product);
+        };
+        let Some((product, made)) = self.outputs.take(&unit) else { return };
+        for member in self.members.values() {
+            if member.views.get(&product.source) != Some(&product.codec) {
+                continue;
+            }
+            let source = product.source.clone();
+            let command = match &made {
+                Made::Frame(batch) => member::Command::Media(source, Arc::clone(batch)),
+                Made::Silence(at, duration) => member::Command::Silence(source, *at, *duration),
+            };
+            // Full: this viewer misses a frame, sees the hole in the numbers, and waits for a keyframe.
+            let _ = member.commands.try_send(command);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The one loop that carries between the supervisor, the processes, their sockets and the sessions; thin.
 
-use super::super::process::{Launcher, Start, Started};
+use super::super::process::{Launcher, Process, Start, Started};
 use super::super::supervise::{
     Action, KillReason, Limits, Role, State, Supervisor, Ticket, WorkerId,
 };
@@ -11,6 +11,7 @@ use remotemedia_shm_schema::control as wire;
 use remotemedia_shm_schema::control::{Catalogue, TaskId, ThreadBeat, ToRouter, ToWorker};
 use remotemedia_shm_schema::manifest::FRAME_LIMIT_MS;
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, PoisonError};
@@ -50,6 +51,7 @@ struct Worker {
     threads: Arc<[ThreadBeat]>,
     limits: FrameLimits,
     marks: Marks,
+    data: Option<UnixStream>,
     /// Tasks that were over their limit when it was killed for that.
     overdue: Vec<TaskId>,
     beats: (Instant, u32),
@@ -221,7 +223,7 @@ impl Edge {
         };
         let name = self.name(role, id);
         match started.result {
-            Ok((child, stream, marks)) => {
+            Ok(Process { child, control: stream, marks, data }) => {
                 let (outbox, outgoing) = mpsc::channel(control::OUTBOX);
                 let (kill, killed) = oneshot::channel();
                 let worker = Worker {
@@ -236,6 +238,7 @@ impl Edge {
                     threads: Arc::default(),
                     limits: FrameLimits::default(),
                     marks,
+                    data,
                     overdue: Vec::new(),
                     beats: (Instant::now(), 0),
                     reaped: Vec::new(),
@@ -247,6 +250,7 @@ impl Edge {
                 let expected = match role {
                     Role::Codec => wire::Role::Codec,
                     Role::Pipeline => wire::Role::Pipeline,
+                    Role::Steward => wire::Role::Steward,
                     Role::Custom(_) | Role::Attached(_) => wire::Role::Custom,
                 };
                 tokio::spawn(async move {
@@ -440,6 +444,7 @@ impl Edge {
             outbox,
             limits: Arc::clone(&worker.limits),
             keeper: Keeper::Pool { pool: self.pool.clone(), ticket, shared },
+            data: worker.data.take(),
             ended: false,
         };
         // A session that does not wait any more drops the lease, which ends the worker.
@@ -487,6 +492,7 @@ fn about(message: &ToRouter) -> Option<&SessionId> {
     match message {
         ToRouter::Assigned { session, .. }
         | ToRouter::Unassigned { session, .. }
+        | ToRouter::Created { session, .. }
         | ToRouter::Ready { session, .. }
         | ToRouter::Refused { session, .. }
         | ToRouter::KeyframeWanted { session, .. }

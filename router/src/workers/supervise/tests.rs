@@ -138,7 +138,7 @@ proptest! {
                 }
             }
             let idle = supervisor.workers().filter(|(_, _, s)| matches!(s, State::Starting { .. } | State::Spare { .. })).count();
-            prop_assert!(idle <= 2 * 2 + supervisor.waiting.len() + tickets as usize);
+            prop_assert!(idle <= 3 * 2 + supervisor.waiting.len() + tickets as usize);
         }
     }
 }
