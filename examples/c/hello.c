@@ -1,8 +1,8 @@
 /* Greets a running router in plain C, and reads a frame's header.
 
    cc -std=c11 -Wall -Wextra -Werror -I shm-schema examples/c/hello.c -o hello
-   ./hello /run/user/1000/remotemedia/router-1234.sock     greets the router at its control socket
-   ./hello --header <720 hex digits>                       checks a header as shm-schema/vectors/frame_header.json has it
+   ./hello /run/user/1000/remotemedia/router-1234-0123456789ab.sock   greets the router at its control socket
+   ./hello --header <720 hex digits>                                  checks a header as shm-schema/vectors/frame_header.json has it
 
    It is the beginning of a worker, not a whole one: frames pass through iceoryx2, whose C library is not packaged, so
    this program reads no shared memory. A worker with that library opens the services that `prepare` names, under the

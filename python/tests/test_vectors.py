@@ -94,7 +94,7 @@ class Messages(unittest.TestCase):
         found = [messages.tagged(vector["message"]) for vector in vectors("to_worker.json")]
         changes = [change for kind, body in found if kind == "prepare" for change in messages.changes_of(body)]
         kinds = [change.task.kind for change in changes if isinstance(change, Add)]
-        self.assertEqual(kinds, ["decode", "encode_video", "encode_audio", "graph", "tap", "source"])
+        self.assertEqual(kinds, ["decode", "encode_video", "encode_audio", "graph", "tap", "enter", "exit", "source"])
         graph = next(change.task for change in changes if isinstance(change, Add) and change.task.kind == "graph")
         self.assertEqual(graph.nodes[0]._asdict()["kind"], "Grayscale")
         assert graph.input is not None

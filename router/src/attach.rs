@@ -4,6 +4,7 @@
 //! same, by the credentials that the kernel tells. Both say hello like any worker. An attacher's messages go to the session
 //! that it joined; an operator says one thing and is answered.
 
+use crate::registry;
 use crate::session::Joiner;
 use crate::sessions::Sessions;
 use crate::workers::control::{self, ControlFault, Reader, Writer};
@@ -49,9 +50,7 @@ impl Socket {
     /// # Errors
     /// When it cannot be made.
     pub fn open(runtime: &Runtime) -> anyhow::Result<Self> {
-        let path = runtime.dir().join(format!("router-{}.sock", std::process::id()));
-        // A dead process of the same id left it: nobody else makes files here.
-        let _ = std::fs::remove_file(&path);
+        let path = runtime.dir().join(format!("{}.sock", registry::fresh_name()));
         let listener = UnixListener::bind(&path)
             .with_context(|| format!("cannot listen on {}", path.display()))?;
         let socket = Self { path, listener };
@@ -232,7 +231,14 @@ async fn carry(
     loop {
         tokio::select! {
             message = outgoing.recv() => match message {
-                Some(message) => writer.send(&message).await?,
+                Some(message) => {
+                    let sending = tokio::time::timeout(silent, writer.send(&message));
+                    let Ok(sent) = sending.await else {
+                        tracing::warn!(worker = id.0, "an attached program does not read: cut off");
+                        return Ok(());
+                    };
+                    sent?;
+                }
                 // Its session dropped it.
                 None => return Ok(()),
             },

@@ -1,7 +1,8 @@
 //! Which routers of this user there are, and what dead ones left behind.
 //!
-//! A router holds a lock on `<runtime>/router-<pid>.json` for as long as it lives. The kernel lets go of it however the
-//! process ends, so a record whose lock can be taken belongs to nobody: no pid is trusted, which may be another's by now.
+//! A router holds a lock on `<runtime>/router-<pid>-<random>.json` for as long as it lives. The kernel lets go of it however
+//! the process ends, so a record whose lock can be taken belongs to nobody: no pid is trusted, which may be another's by now.
+//! The name cannot be guessed, for a locked worker may open what it can name below `/dev/shm`, and list nothing.
 
 use nix::fcntl::{Flock, FlockArg};
 use remotemedia_shm_schema::control::Namespace;
@@ -16,8 +17,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes of a record (chosen; it has about 150).
 const MAX_RECORD: u64 = 4096;
-/// Beside a living router a namespace is left alone until it is this old (chosen): it maps nothing while it is made.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a router tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +29,14 @@ pub struct Record {
     pub started_at: u64,
     /// Its version.
     pub version: String,
+    /// The socket at which programs attach and operators command.
+    pub control: PathBuf,
+}
+
+/// A name for the files of this process.
+#[must_use]
+pub fn fresh_name() -> String {
+    format!("router-{}-{:012x}", std::process::id(), rand::random::<u64>() >> 16)
 }
 
 /// This process's record. Dropped, the record is gone.
@@ -41,19 +48,18 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Writes this process's record and holds it.
+    /// Writes this process's record beside its control socket and holds it.
     ///
     /// # Errors
     /// When the file cannot be made or another process holds it.
-    pub fn new(runtime: &Runtime, url: &str) -> io::Result<Self> {
+    pub fn new(url: &str, control: &Path) -> io::Result<Self> {
         let pid = std::process::id();
-        let path = runtime.dir().join(format!("router-{pid}.json"));
+        let path = control.with_extension("json");
         // Locked and filled under another name first: nobody sees a record that is unlocked or half written.
-        let draft = runtime.dir().join(format!(".router-{pid}.draft"));
+        let draft = control.with_extension("draft");
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&draft)?;
@@ -65,6 +71,7 @@ impl Registration {
             pid,
             started_at: u64::try_from(now).unwrap_or(u64::MAX),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            control: control.to_owned(),
         };
         lock.write_all(&serde_json::to_vec(&record)?)?;
         std::fs::rename(&draft, &path)?;
@@ -108,8 +115,9 @@ pub fn list(dir: &Path) -> io::Result<Vec<Found>> {
 
 fn look(path: PathBuf) -> Option<Found> {
     let name = path.file_name()?.to_str()?;
-    let pid = name.strip_prefix("router-")?.strip_suffix(".json")?;
-    if pid.is_empty() || !pid.bytes().all(|b| b.is_ascii_digit()) {
+    let (pid, random) = name.strip_prefix("router-")?.strip_suffix(".json")?.split_once('-')?;
+    let hex = !random.is_empty() && random.bytes().all(|b| b.is_ascii_hexdigit());
+    if pid.is_empty() || !pid.bytes().all(|b| b.is_ascii_digit()) || !hex {
         return None;
     }
     let open = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
@@ -243,24 +251,17 @@ impl User {
 
 /// Namespaces that no living router holds, each with the processes that still map something of it.
 fn look_through(runtime: &Runtime) -> io::Result<Vec<(Namespace, Vec<User>)>> {
-    let routers: BTreeSet<u32> = list(runtime.dir())?
-        .into_iter()
-        .filter(|found| found.alive)
-        .filter_map(|found| found.record.map(|record| record.pid))
-        .collect();
     let mut all: BTreeMap<String, (Namespace, Vec<User>)> = namespace::leftovers(runtime)
         .into_iter()
-        .filter(|namespace| routers.is_empty() || settled(namespace))
         .map(|namespace| (namespace.prefix.clone(), (namespace, Vec::new())))
         .collect();
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let mut held = BTreeSet::new();
     for process in procfs::process::all_processes().map_err(io::Error::other)?.flatten() {
         // Other users' processes cannot be read, and cannot map what only this user may open.
         let Ok(maps) = process.maps() else { continue };
-        let prefixes: BTreeSet<&str> = maps
+        let prefixes: BTreeSet<String> = maps
             .iter()
             .filter_map(|map| match &map.pathname {
                 procfs::process::MMapPath::Path(path) => path.to_str(),
@@ -268,14 +269,9 @@ fn look_through(runtime: &Runtime) -> io::Result<Vec<(Namespace, Vec<User>)>> {
             })
             .filter_map(|path| path.strip_prefix("/dev/shm/"))
             .filter_map(|object| all.keys().find(|prefix| object.starts_with(prefix.as_str())))
-            .map(String::as_str)
+            .cloned()
             .collect();
-        let prefixes: Vec<String> = prefixes.into_iter().map(str::to_owned).collect();
         for prefix in prefixes {
-            if u32::try_from(process.pid()).is_ok_and(|pid| routers.contains(&pid)) {
-                held.insert(prefix);
-                continue;
-            }
             let program = process.exe().ok();
             let program = program.as_deref().and_then(Path::file_name).and_then(|n| n.to_str());
             let program = program.unwrap_or("?").to_owned();
@@ -285,13 +281,7 @@ fn look_through(runtime: &Runtime) -> io::Result<Vec<(Namespace, Vec<User>)>> {
             }
         }
     }
-    all.retain(|prefix, _| !held.contains(prefix));
     Ok(all.into_values().collect())
-}
-
-fn settled(namespace: &Namespace) -> bool {
-    let made = std::fs::metadata(&namespace.root).and_then(|meta| meta.modified());
-    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= SETTLED))
 }
 
 #[cfg(test)]
@@ -307,10 +297,15 @@ mod tests {
         (dir, runtime)
     }
 
+    fn control(runtime: &Runtime) -> PathBuf {
+        runtime.dir().join(format!("{}.sock", fresh_name()))
+    }
+
     #[test]
     fn a_router_is_found_while_it_lives_and_not_after() {
         let (_dir, runtime) = runtime();
-        let registration = Registration::new(&runtime, "http://127.0.0.1:9000").expect("a record");
+        let registration =
+            Registration::new("http://127.0.0.1:9000", &control(&runtime)).expect("a record");
         let found = list(runtime.dir()).expect("a listing");
         assert_eq!(found.len(), 1);
         assert!(found[0].alive, "its lock is held");
@@ -326,7 +321,7 @@ mod tests {
     #[test]
     fn two_who_look_at_once_do_not_take_a_dead_router_for_a_living_one() {
         let (_dir, runtime) = runtime();
-        let path = runtime.dir().join("router-1.json");
+        let path = runtime.dir().join("router-1-0123456789ab.json");
         std::fs::write(&path, b"{}").expect("a dead router's record");
         let file = File::open(&path).expect("open");
         let other = Flock::lock(file, FlockArg::LockSharedNonblock).expect("another looks");
@@ -345,35 +340,41 @@ mod tests {
         std::fs::write(root.join("prefix"), &prefix).expect("its prefix");
         let object = PathBuf::from(format!("/dev/shm/{prefix}object"));
         std::fs::write(&object, vec![0_u8; 4096]).expect("an object");
-        std::fs::write(runtime.dir().join("router-1.json"), b"{}").expect("its record");
+        std::fs::write(runtime.dir().join("router-1-0123456789ab.json"), b"{}")
+            .expect("its record");
 
-        // Fresh, and beside a living router: perhaps its session is just being made.
-        let registration = Registration::new(&runtime, "http://127.0.0.1:1").expect("a record");
-        let cleaning = clean(&runtime).expect("a cleaning");
-        assert_eq!(cleaning.namespaces.len(), 0, "{cleaning:?}");
-        assert!(object.exists());
-        drop(registration);
-
-        std::fs::write(runtime.dir().join("router-1.json"), b"{}").expect("its record");
+        let registration =
+            Registration::new("http://127.0.0.1:1", &control(&runtime)).expect("a record");
+        let ground = namespace::Ground::make(&runtime).expect("a living router's namespace");
         let cleaning = clean(&runtime).expect("a cleaning");
         assert!(cleaning.complete(), "{cleaning:?}");
         assert_eq!(cleaning.namespaces.len(), 1, "{cleaning:?}");
         assert_eq!(cleaning.records.len(), 1, "{cleaning:?}");
         assert!(!object.exists() && !root.exists());
-        assert_eq!(list(runtime.dir()).expect("a listing"), []);
+        let live = list(runtime.dir()).expect("a listing");
+        assert!(live.len() == 1 && live[0].alive, "{live:?}");
+        assert!(Path::new(&ground.namespace().root).join("prefix").exists());
+        drop(registration);
+        assert_eq!(ground.sweep().left, Vec::<String>::new());
     }
 
     #[test]
-    fn a_namespace_that_a_living_process_maps_is_left_alone() {
+    fn a_dead_routers_namespace_that_a_foreign_process_still_maps_is_told_and_left() {
         let (_dir, runtime) = runtime();
-        let mut host = namespace::Host::create(&runtime).expect("a session's namespace");
+        let prefix = format!("m{:016x}_", rand::random::<u64>());
+        let root = runtime.dir().join(format!("{:012x}", rand::random::<u64>() >> 16));
+        std::fs::create_dir(&root).expect("a root");
+        std::fs::write(root.join("prefix"), &prefix).expect("its prefix");
+        let namespace = Namespace { prefix, root: root.to_string_lossy().into_owned() };
+        let mut host = namespace::Host::keep(&namespace).expect("its services");
         host.create_wake("wake").expect("something to map");
         let cleaning = clean(&runtime).expect("a cleaning");
-        // This test is neither a registered router nor a worker.
+        // This test is no worker.
         let [cleaned] = cleaning.namespaces.as_slice() else { panic!("{cleaning:?}") };
         assert!(cleaned.left.iter().any(|why| why.contains("still uses it")), "{cleaned:?}");
-        assert!(Path::new(&cleaned.root).exists());
-        let swept = host.sweep();
-        assert_eq!(swept.left, Vec::<String>::new());
+        assert!(root.exists());
+        drop(host);
+        assert!(clean(&runtime).expect("a cleaning").complete());
+        assert!(!root.exists());
     }
 }

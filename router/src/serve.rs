@@ -45,9 +45,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let registration = crate::registry::Registration::new(&runtime, &url)?;
     check_lock(&settings)?;
     let socket = Socket::open(&runtime)?;
+    let registration = crate::registry::Registration::new(&url, socket.path())?;
     let pool = Pool::start(limits(&settings), programs(&settings)?)?;
     let pipelines = match pipelines(&settings, &pool).await {
         Ok(pipelines) => pipelines,

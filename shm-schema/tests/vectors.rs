@@ -75,9 +75,10 @@ fn the_messages_to_the_router_are_the_ones_that_other_languages_know() {
             ToRouter::Detach => "detach",
             ToRouter::Operate(_) => "operate",
             ToRouter::Created { .. } => "created",
+            ToRouter::Residue { .. } => "residue",
         })
         .collect();
-    assert_eq!(kinds.len(), 15, "{kinds:?}");
+    assert_eq!(kinds.len(), 16, "{kinds:?}");
     kept::in_step("vectors/to_router.json", &pretty(messages.iter().map(vector)));
 }
 
@@ -331,6 +332,7 @@ fn to_router() -> Vec<ToRouter> {
             node: Some("blur".parse().expect("a valid id")),
         }),
         ToRouter::Operate(Operation::Detach { session: session.clone(), name: "louder".into() }),
-        ToRouter::Operate(Operation::Close { session }),
+        ToRouter::Operate(Operation::Close { session: session.clone() }),
+        ToRouter::Residue { session, ports: vec!["7".into(), u128::MAX.to_string()] },
     ]
 }

@@ -8,6 +8,7 @@ use procfs::process::Process;
 use remotemedia_shm_schema::ChannelName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -304,6 +305,57 @@ fn the_commands_show_a_live_call_and_leave_it_alone() {
     kill(call.id() as i32, Signal::SIGINT);
     let report = report(&call.wait_with_output().unwrap());
     assert_eq!(report["video"]["out_of_order"], 0, "{report}");
+    router.wait_for_sessions(0);
+    router.stop();
+}
+
+#[test]
+fn of_two_routers_in_one_folder_the_killed_one_is_cleaned_up_and_the_other_goes_on() {
+    let mut router = Router::start();
+    let call = router.spawn_call(&pattern("60"));
+    flowing(&mut router);
+    let folder = router.runtime();
+    let folder = folder.to_str().unwrap();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_remotemedia"))
+        .args(["serve", "--webrtc", "--port", "0", "--runtime-dir", folder])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(second.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
+    let mut other = Command::new(env!("CARGO_BIN_EXE_remotemedia"))
+        .args(["peer", "--connect", url, "--json", "--seconds", "60", "--audio", "ticks"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let namespaces = || {
+        let entries = std::fs::read_dir(folder).unwrap().flatten();
+        entries.filter(|entry| entry.path().join("prefix").exists()).count()
+    };
+    eventually("a session of either router", || (namespaces() == 2).then_some(()));
+    second.kill().unwrap();
+    second.wait().unwrap();
+
+    let clean = json_of(&["clean", "--json", "--runtime-dir", folder]);
+    let removed = clean["cleaning"]["namespaces"].as_array().unwrap();
+    assert_eq!((removed.len(), &clean["complete"]), (1, &json!(true)), "{clean}");
+    assert_eq!(clean["cleaning"]["records"].as_array().unwrap().len(), 1, "{clean}");
+    assert_eq!(namespaces(), 1, "the living router's stays");
+    let before = sent(&mut router);
+    eventually("media after the cleaning", || (sent(&mut router) > before + 20).then_some(()));
+    let session = &router.sessions()["sessions"][0];
+    for worker in session["workers"].as_array().unwrap() {
+        assert_eq!(worker["generation"], 1, "a worker of the living router was ended: {session}");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    kill(call.id() as i32, Signal::SIGINT);
+    report(&call.wait_with_output().unwrap());
     router.wait_for_sessions(0);
     router.stop();
 }

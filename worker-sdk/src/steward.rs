@@ -12,6 +12,7 @@ mod units;
 
 use crate::namespace::Host;
 use crate::worker::process::{self, StartFault};
+use crate::worker::sandbox::{self, Limits, Part, Policy};
 use crate::worker::{Control, RouterState};
 use crate::{Inlet, Outlet, Wake};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +24,7 @@ use remotemedia_shm_schema::control::{
 use remotemedia_shm_schema::unit::UnitHead;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use units::{Arrived, Units};
@@ -33,6 +35,8 @@ pub const WAKE: &str = "wake/steward";
 const BEAT: Duration = Duration::from_millis(100);
 /// Frames of one channel that are handed on before the others have their turn (chosen: what a channel holds).
 const BUDGET: usize = 16;
+/// Dead processes' ports that are told at once; what is left over goes with the session.
+const MAX_RESIDUE: usize = 1024;
 /// The same wish for a keyframe is said again after so long only.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -85,6 +89,9 @@ struct Steward {
     control: Control,
     units: Units,
     kept: Option<Kept>,
+    /// It has been given a session: under its lock it could open no other.
+    taken: bool,
+    policy: Policy,
     next_beat: Instant,
     beats: u64,
     over: bool,
@@ -93,13 +100,23 @@ struct Steward {
 impl Steward {
     fn start() -> Result<Self, StartFault> {
         let _signals = process::signals(true)?;
+        let policy = Policy::told().map_err(StartFault::Sandbox)?;
         let socket = process::control_socket()?;
         let units = Units::new(process::data_socket()?)?;
         process::harden()?;
         let mut control = Control::greet(socket, Role::Steward, "steward", Encoding::Bincode)?;
         control.say(&ToRouter::Catalogue(Catalogue::default()));
         let next_beat = Instant::now();
-        Ok(Self { control, units, kept: None, next_beat, beats: 0, over: false })
+        Ok(Self {
+            control,
+            units,
+            kept: None,
+            taken: false,
+            policy,
+            next_beat,
+            beats: 0,
+            over: false,
+        })
     }
 
     fn serve(&mut self) -> Result<(), StartFault> {
@@ -161,16 +178,9 @@ impl Steward {
     fn obey(&mut self, message: ToWorker) {
         match message {
             ToWorker::Assign { session, namespace } => {
-                let said = match Kept::open(session.clone(), &namespace) {
-                    Ok(kept) if self.kept.is_none() => {
-                        self.kept = Some(kept);
-                        ToRouter::Assigned { session, sandbox: Sandbox::default() }
-                    }
-                    Ok(_) => ToRouter::Unassigned {
-                        session,
-                        error: "a steward keeps one session".into(),
-                    },
-                    Err(fault) => ToRouter::Unassigned { session, error: fault.to_string() },
+                let said = match self.take(session.clone(), &namespace) {
+                    Ok(sandbox) => ToRouter::Assigned { session, sandbox },
+                    Err(error) => ToRouter::Unassigned { session, error },
                 };
                 self.control.say(&said);
             }
@@ -189,12 +199,26 @@ impl Steward {
         }
     }
 
+    /// Keeps a session, and locks itself in with it.
+    fn take(&mut self, session: SessionId, namespace: &Namespace) -> Result<Sandbox, String> {
+        if std::mem::replace(&mut self.taken, true) {
+            return Err("a steward keeps one session".into());
+        }
+        let kept = Kept::open(session, namespace).map_err(|fault| fault.to_string())?;
+        let root = Path::new(&namespace.root);
+        let locked = sandbox::lock(self.policy, Part::Keeps, root, Limits::default());
+        let sandbox =
+            locked.map_err(|open| format!("the steward cannot lock itself in: {open}"))?;
+        self.kept = Some(kept);
+        Ok(sandbox)
+    }
+
     /// What the router sent goes into its channels; false when the router is gone.
     fn enter(&mut self) -> Result<bool, StartFault> {
         loop {
             match self.units.next()? {
                 Arrived::Unit { head, payload } => {
-                    let enter = self.kept.as_mut().and_then(|k| k.enters.get_mut(&head.task));
+                    let enter = self.kept.as_mut().and_then(|kept| kept.enter_of(&head));
                     if let Some(Enter { outlet }) = enter
                         && let Ok(mut loan) = outlet.loan(payload.len())
                     {
@@ -255,19 +279,31 @@ impl Kept {
         Ok(Self { id, host, wake, enters, exits, prepared: None })
     }
 
+    /// The entrance that a unit is for. The two sockets are not in step: a unit of the next wiring may come before the word
+    /// that it is in force.
+    fn enter_of(&mut self, head: &UnitHead) -> Option<&mut Enter> {
+        let next = self.prepared.as_mut().and_then(|prepared| prepared.enters.get_mut(&head.task));
+        let next = next.filter(|enter| enter.outlet.spec().epoch == head.meta.epoch);
+        next.or_else(|| self.enters.get_mut(&head.task))
+    }
+
     fn obey(&mut self, message: ToWorker) -> Option<ToRouter> {
         match message {
             ToWorker::Create { session, epoch, wakes, channels } => {
                 let error = self.create(&wakes, &channels).err();
                 if error.is_some() {
-                    let made = wakes.iter().chain(channels.iter().map(|c| &c.service));
-                    made.for_each(|service| self.host.forget(service));
+                    // Nobody has opened them.
+                    for service in wakes.iter().chain(channels.iter().map(|c| &c.service)) {
+                        let _ = self.host.forget(service);
+                    }
                 }
                 Some(ToRouter::Created { session, epoch, error })
             }
-            ToWorker::Forget { services, .. } => {
-                services.iter().for_each(|service| self.host.forget(service));
-                None
+            ToWorker::Forget { session, services } => {
+                let dead = services.iter().flat_map(|service| self.host.forget(service));
+                let ports: Vec<String> =
+                    dead.take(MAX_RESIDUE).map(|port| port.to_string()).collect();
+                (!ports.is_empty()).then_some(ToRouter::Residue { session, ports })
             }
             ToWorker::Prepare { session, epoch, changes } => {
                 Some(match self.prepare(epoch, changes) {

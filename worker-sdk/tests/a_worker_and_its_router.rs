@@ -448,7 +448,8 @@ fn a_released_session_takes_its_ports_and_threads_along_and_the_worker_lives_on(
     for service in
         [&wiring.input.service, &wiring.output.service, &wiring.task_wake, &wiring.own_wake]
     {
-        rig.host().forget(service);
+        let residue = rig.host().forget(service);
+        assert_eq!(residue, Vec::<u128>::new(), "all ports were given back");
     }
     let after = rig.host().objects().expect("a listing");
     // One management object and empty folders are what iceoryx2 leaves even of an orderly end.

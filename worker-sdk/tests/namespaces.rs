@@ -5,8 +5,8 @@ mod support;
 use nix::unistd::{Uid, chown};
 use remotemedia_worker::Attachment;
 use remotemedia_worker::namespace::{
-    Host, MAX_CAPACITY, MAX_INDEX, MAX_PAYLOAD, MAX_READERS, Runtime, RuntimeFault, bytes_of,
-    leftovers, objects, sweep_dead,
+    Ground, Host, MAX_CAPACITY, MAX_INDEX, MAX_PAYLOAD, MAX_READERS, Runtime, RuntimeFault,
+    bytes_of, leftovers, objects, sweep_dead,
 };
 use remotemedia_worker::schema::control::{ChannelSpec, Namespace};
 use remotemedia_worker::schema::{ChannelIndex, Contract};
@@ -236,11 +236,18 @@ fn a_session_counts_what_it_has_and_a_touched_page_counts() {
 fn what_a_dead_router_left_is_found_and_swept() {
     let dir = fresh();
     let runtime = Runtime::open(&dir).expect("a folder");
-    let mut host = Host::create(&runtime).expect("a namespace");
+    let living = Ground::make(&runtime).expect("another router's");
+    // As a router that is killed: nothing is dropped, and nobody holds the lock.
+    let root = dir.join("0123456789ab");
+    let namespace = Namespace {
+        prefix: format!("m{:016x}_", std::process::id()),
+        root: root.to_string_lossy().into_owned(),
+    };
+    std::fs::create_dir(&root).expect("made");
+    std::fs::write(root.join("prefix"), &namespace.prefix).expect("written");
+    let mut host = Host::keep(&namespace).expect("its services");
     host.create_wake("w").expect("a wake-up");
     let wake = host.attachment().wake("w").expect("listening");
-    let namespace = host.namespace().clone();
-    // As a router that is killed: nothing is dropped.
     std::mem::forget((host, wake));
     std::fs::create_dir(dir.join("not-one-of-ours")).expect("made");
     assert_eq!(leftovers(&runtime), std::slice::from_ref(&namespace));
@@ -252,6 +259,8 @@ fn what_a_dead_router_left_is_found_and_swept() {
     let again = sweep_dead(&namespace.prefix, Path::new(&namespace.root));
     assert_eq!((again.removed, again.left), (0, vec![]), "sweeping twice does no harm");
     assert!(dir.join("not-one-of-ours").exists());
+    assert!(Path::new(&living.namespace().root).exists());
+    assert_eq!(living.sweep().left, Vec::<String>::new());
     std::fs::remove_dir_all(&dir).expect("removed");
 }
 

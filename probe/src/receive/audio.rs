@@ -52,7 +52,7 @@ impl AudioTrack {
             heard: Vec::new(),
             save,
             sink: None,
-            order: Order::new(ticks::NUMBERS),
+            order: Order::new(u64::MAX / 4),
             latency: Spread::default(),
             uncertain: 0,
             gaps: Gaps::default(),
@@ -173,10 +173,13 @@ impl AudioTrack {
     }
 
     fn tick(&mut self, heard: Heard) {
-        let age = heard.arrival_ns.saturating_sub(ticks::due_of(heard.number, heard.arrival_ns));
+        // By its place on the line, not by its number alone: one that was misread is taken for an old one, never for one that
+        // all that follow would be behind.
+        let tick = ticks::tick_of(heard.number, heard.arrival_ns);
+        let age = heard.arrival_ns.saturating_sub(ticks::due_ns(tick * ticks::PERIOD));
         if !ticks::certain(age) {
             self.uncertain += 1;
-        } else if self.order.push(u64::from(heard.number)) != Place::Again {
+        } else if self.order.push(tick) != Place::Again {
             self.latency.record_ns(age);
         }
     }

@@ -52,12 +52,18 @@ pub fn sample_at(ns: u64) -> u64 {
     (u128::from(ns) * 3).div_ceil(62_500) as u64
 }
 
+/// Which tick of the line it was, the latest of its number, if it was heard at `arrival_ns`.
+#[must_use]
+pub fn tick_of(number: u8, arrival_ns: u64) -> u64 {
+    let latest = sample_at(arrival_ns) / PERIOD;
+    let behind = (latest % NUMBERS + NUMBERS - u64::from(number) % NUMBERS) % NUMBERS;
+    latest.saturating_sub(behind)
+}
+
 /// The time at which the tick that was heard had been due, if it was heard at `arrival_ns`.
 #[must_use]
 pub fn due_of(number: u8, arrival_ns: u64) -> u64 {
-    let latest = sample_at(arrival_ns) / PERIOD;
-    let behind = (latest % NUMBERS + NUMBERS - u64::from(number) % NUMBERS) % NUMBERS;
-    due_ns(latest.saturating_sub(behind) * PERIOD)
+    due_ns(tick_of(number, arrival_ns) * PERIOD)
 }
 
 /// Whether an age lies where no other tick could have been meant; with a margin for misreading one of the future.

@@ -228,7 +228,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::Builder::new().prefix("rmt").tempdir_in("/dev/shm").expect("a folder");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("0700");
-        std::fs::write(dir.path().join("router-1.json"), b"{}").expect("a record");
+        std::fs::write(dir.path().join("router-1-0123456789ab.json"), b"{}").expect("a record");
         let [first, second] = runtime(dir.path());
         assert_eq!(first.verdict, Verdict::Ok, "{first:?}");
         assert_eq!(second.verdict, Verdict::Warning, "{second:?}");

@@ -73,7 +73,7 @@ impl Target {
                 dir.display()
             )));
         };
-        Ok(dir.join(format!("router-{}.sock", record.pid)))
+        Ok(record.control)
     }
 
     /// A connection to it.
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn without_a_live_router_the_error_says_where_was_looked_and_what_to_do() {
         let dir = tempfile::tempdir().expect("a folder");
-        std::fs::write(dir.path().join("router-7.json"), b"{}").expect("a dead one's record");
+        std::fs::write(dir.path().join("router-7-0123456789ab.json"), b"{}")
+            .expect("a dead one's record");
         let target = Target { router: Some(dir.path().display().to_string()), json: false };
         let Err(Failure::Failed(error)) = target.find() else { panic!("found one") };
         let text = error.to_string();
@@ -136,12 +137,13 @@ mod tests {
         use nix::fcntl::{Flock, FlockArg};
         let dir = tempfile::tempdir().expect("a folder");
         let live = |pid: u32| {
-            let path = dir.path().join(format!("router-{pid}.json"));
+            let path = dir.path().join(format!("router-{pid}-0123456789ab.json"));
             let record = Record {
                 url: format!("http://127.0.0.1:{pid}"),
                 pid,
                 started_at: 0,
                 version: "0".into(),
+                control: path.with_extension("sock"),
             };
             std::fs::write(&path, serde_json::to_vec(&record).expect("JSON")).expect("a record");
             let file = std::fs::File::open(&path).expect("open");

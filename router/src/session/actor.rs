@@ -187,6 +187,8 @@ struct Actor {
     taps: BTreeMap<Role, Tap>,
     /// Attached programs that go as soon as nothing is wired through them.
     leaving: BTreeSet<Role>,
+    /// Attached nodes that were in force: what they stand for is not lifted by their failing.
+    stood: BTreeSet<NodeId>,
     /// Attached ones that broke off, by their names.
     away: BTreeMap<String, Absent>,
     generations: BTreeMap<Role, u32>,
@@ -200,6 +202,8 @@ struct Actor {
     tasks: JoinSet<()>,
     /// Namespaces of dead stewards, until they are swept.
     burials: JoinSet<Swept>,
+    /// Memory of dead workers that is being given back.
+    residues: JoinSet<()>,
     sources: BTreeMap<Source, u64>,
     keyframes: BTreeMap<Product, Keyframe>,
     bitrates: BTreeMap<Product, u32>,
@@ -256,6 +260,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         lost_at: BTreeMap::new(),
         taps: BTreeMap::new(),
         leaving: BTreeSet::new(),
+        stood: BTreeSet::new(),
         away: BTreeMap::new(),
         generations: BTreeMap::new(),
         sandboxes: BTreeMap::new(),
@@ -265,6 +270,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         members: BTreeMap::new(),
         tasks: JoinSet::new(),
         burials: JoinSet::new(),
+        residues: JoinSet::new(),
         sources: BTreeMap::new(),
         keyframes: BTreeMap::new(),
         bitrates: BTreeMap::new(),
@@ -312,6 +318,7 @@ impl Actor {
         let cause = loop {
             tokio::select! {
                 Some(arrived) = inbox.units.recv() => self.hand_on(arrived),
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
                 Some((peer, report)) = inbox.reports.recv() => self.report(peer, report),
                 Some((peer, outcome)) = inbox.outcomes.recv() => self.outcome(peer, outcome),
                 Some(event) = inbox.workers.recv() => self.worker(event),
@@ -353,7 +360,7 @@ impl Actor {
             let attached = late.iter().all(|role| matches!(role, Role::Attached(_)));
             if attached || self.late >= MAX_LATE {
                 self.unwilling(late, "it was not ready in time");
-                if self.dance.wiring().epoch() == 0 {
+                if self.ready.is_none() {
                     let why = "the workers were not ready in time";
                     self.live(life::Event::StartFailed(why.into()));
                 }
@@ -361,6 +368,8 @@ impl Actor {
         }
         self.look_for_absence(now);
         self.look_for_returns(now);
+        // A unit that was on its way may have ended the silence too early.
+        self.hush();
         self.repeat_held(now);
         self.send_due_keyframes();
         self.advance();

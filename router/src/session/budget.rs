@@ -5,7 +5,7 @@
 //! may still take must be free; a session that would take more is refused.
 
 use nix::sys::statvfs::statvfs;
-use remotemedia_worker::namespace::Objects;
+use remotemedia_worker::namespace::{Objects, bytes_by_prefix};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -36,16 +36,29 @@ pub struct Sums {
     pub free: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Account {
     reserved: u64,
+    /// What was in use when it was last looked at.
     used: u64,
+    /// Of its namespace.
+    prefix: String,
 }
 
 #[derive(Debug, Default)]
 struct Ledger {
     accounts: BTreeMap<u64, Account>,
     next: u64,
+}
+
+impl Ledger {
+    /// Counts anew what each account uses.
+    fn look(&mut self) {
+        let Ok(bytes) = bytes_by_prefix() else { return };
+        for account in self.accounts.values_mut() {
+            account.used = bytes.get(&account.prefix).copied().unwrap_or(0).min(account.reserved);
+        }
+    }
 }
 
 /// The reservations of all sessions of a router.
@@ -99,20 +112,37 @@ impl Budget {
     /// # Errors
     /// When so much is not there; the reservation stays as it was.
     pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
-        let free = self.treasury.free().unwrap_or(0).saturating_sub(MARGIN);
         let mut ledger = self.treasury.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes > ledger.accounts.get(&self.number).map_or(0, |own| own.reserved)
+            && self.room(&ledger, bytes).is_err()
+        {
+            // What the others use was counted some time ago, and may be more by now: then less of their promises is open.
+            ledger.look();
+            self.room(&ledger, bytes)?;
+        }
+        ledger.accounts.entry(self.number).or_default().reserved = bytes;
+        Ok(())
+    }
+
+    /// Whether the reservation can be so large.
+    fn room(&self, ledger: &Ledger, bytes: u64) -> Result<(), NoRoom> {
+        let free = self.treasury.free().unwrap_or(0).saturating_sub(MARGIN);
         // What is used already is not free any more, so only the rest of each promise must still be found.
         let outstanding = |account: &Account| account.reserved.saturating_sub(account.used);
         let others = ledger.accounts.iter().filter(|(number, _)| **number != self.number);
         let promised: u64 = others.map(|(_, account)| outstanding(account)).sum();
-        let own = ledger.accounts.entry(self.number).or_default();
-        let needed = bytes.saturating_sub(own.used);
+        let needed =
+            bytes.saturating_sub(ledger.accounts.get(&self.number).map_or(0, |own| own.used));
         let free = free.saturating_sub(promised);
-        if bytes > own.reserved && needed > free {
-            return Err(NoRoom { needed, free });
+        if needed > free { Err(NoRoom { needed, free }) } else { Ok(()) }
+    }
+
+    /// Says in which namespace it is spent.
+    pub fn spent_in(&self, prefix: &str) {
+        let mut ledger = self.treasury.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = ledger.accounts.get_mut(&self.number) {
+            own.prefix = prefix.to_owned();
         }
-        own.reserved = bytes;
-        Ok(())
     }
 
     /// Takes note of what the session really uses.
@@ -157,6 +187,24 @@ mod tests {
         drop(one);
         two.take(there / 4 * 3).expect("what was given back is there");
         assert!(treasury.sums().reserved >= there / 4 * 3);
+    }
+
+    #[test]
+    fn what_others_use_is_counted_anew_before_anybody_is_refused() {
+        let treasury = Treasury::new("/dev/shm");
+        let (one, two) = (treasury.open(), treasury.open());
+        let prefix = format!("m{:016x}_", rand::random::<u64>());
+        one.spent_in(&prefix);
+        let object = format!("/dev/shm/{prefix}object");
+        let taken = 16 << 20;
+        let there = treasury.free().expect("a file system") - MARGIN;
+        one.take(there / 2).expect("half of it");
+        std::fs::write(&object, vec![1; taken]).expect("it uses some of that");
+        // To the last byte but a little: other tests use shared memory as well.
+        let least = there / 2 - (taken as u64) / 2;
+        let took = two.take(least);
+        std::fs::remove_file(&object).expect("removed");
+        took.expect("what is used is not promised any more");
     }
 
     #[test]

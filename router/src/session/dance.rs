@@ -65,9 +65,11 @@ impl Dance {
     /// # Errors
     /// When the namespace cannot be made.
     pub(super) fn new(runtime: &Runtime, plan: Plan, budget: Budget) -> anyhow::Result<Self> {
+        let ground = Ground::make(runtime)?;
+        budget.spent_in(&ground.namespace().prefix);
         Ok(Self {
             session: plan.session.clone(),
-            ground: Ground::make(runtime)?,
+            ground,
             wiring: Wiring::new(plan),
             pending: None,
             dead: BTreeSet::new(),
@@ -96,6 +98,7 @@ impl Dance {
     /// When a namespace cannot be made; all stays as it was.
     pub(super) fn begin_anew(&mut self, runtime: &Runtime) -> anyhow::Result<Ground> {
         let ground = Ground::make(runtime)?;
+        self.budget.spent_in(&ground.namespace().prefix);
         self.wiring = self.wiring.anew();
         self.pending = None;
         self.dead.clear();
@@ -261,7 +264,11 @@ impl Dance {
             let _ = self.budget.take(bytes_of(self.wiring.channels()).max(self.floor));
         }
         let over = |p: &&Pending| now.saturating_duration_since(p.since) >= p.timeout;
-        let late = self.pending.as_ref().filter(over).map(|p| p.waiting.clone());
+        let late = self.pending.as_ref().filter(over).map(|p| match p.creating {
+            // The others have not been told of it yet.
+            true => [Role::Steward].into(),
+            false => p.waiting.clone(),
+        });
         if late.is_some() {
             self.abandon(leases);
         }

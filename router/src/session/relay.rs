@@ -1,5 +1,6 @@
 //! The stream of access units between the router and a session's steward: bounded both ways, nobody waits for it.
 
+use crate::workers::WorkerId;
 use bytes::Bytes;
 use remotemedia_shm_schema::Meta;
 use remotemedia_shm_schema::contract::DropReason;
@@ -33,7 +34,7 @@ pub(super) struct Unit {
 pub(super) enum Arrived {
     Unit(Unit),
     /// It cannot be read further.
-    Broken(String),
+    Broken(WorkerId, String),
 }
 
 /// A track's way into the session's workers.
@@ -57,6 +58,7 @@ impl Relay {
     /// # Errors
     /// When the socket cannot be used.
     pub(super) fn start(
+        steward: WorkerId,
         stream: std::os::unix::net::UnixStream,
         tasks: &mut JoinSet<()>,
         arrived: mpsc::Sender<Arrived>,
@@ -73,7 +75,7 @@ impl Relay {
         });
         tasks.spawn(async move {
             let why = read(reader, &arrived).await;
-            let _ = arrived.send(Arrived::Broken(why)).await;
+            let _ = arrived.send(Arrived::Broken(steward, why)).await;
         });
         Ok(Self { to })
     }

@@ -6,7 +6,7 @@ mod edge;
 
 pub(crate) use edge::overdue;
 
-use super::program::{Program, Programs};
+use super::program::{Lock, Program, Programs};
 use super::supervise::{Limits, Role, Ticket, WorkerId};
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control::{Catalogue, Change, TaskId, ThreadBeat, ToRouter, ToWorker};
@@ -192,6 +192,8 @@ pub struct Lease {
     pub name: Arc<str>,
     /// What it can do.
     pub catalogue: Arc<Catalogue>,
+    /// What was asked of it.
+    pub lock: Lock,
     outbox: mpsc::Sender<ToWorker>,
     limits: FrameLimits,
     keeper: Keeper,
@@ -212,7 +214,20 @@ impl Lease {
     ) -> Self {
         let limits = FrameLimits::default();
         let keeper = Keeper::Nobody;
-        Self { id, role, pid, name, catalogue, outbox, limits, keeper, data: None, ended: false }
+        let lock = Lock::Off;
+        Self {
+            id,
+            role,
+            pid,
+            name,
+            catalogue,
+            lock,
+            outbox,
+            limits,
+            keeper,
+            data: None,
+            ended: false,
+        }
     }
 
     /// A steward's stream of access units; once.

@@ -190,6 +190,8 @@ struct Worker {
     state: State,
     /// Whose requests it answered; more than one only where the role is shared.
     tickets: BTreeSet<Ticket>,
+    /// It was killed before it was ready.
+    failed_start: bool,
 }
 
 #[derive(Debug)]
@@ -291,6 +293,8 @@ impl Supervisor {
                 self.actions.extend(lost);
             }
             State::Spare { .. } => self.start_failed(now, worker.role),
+            // Its socket's end is usually heard before its process's.
+            State::Killed if worker.failed_start => self.start_failed(now, worker.role),
             State::Retiring { .. } | State::Killed => {}
         }
         self.refill(now);
@@ -405,6 +409,7 @@ impl Supervisor {
                 BTreeSet::new()
             }
         };
+        worker.failed_start = matches!(worker.state, State::Starting { .. });
         worker.state = State::Killed;
         self.actions.push_back(Action::Kill { worker: id, reason });
         // The sessions need not wait for the corpse: SIGKILL cannot be refused.
@@ -488,7 +493,10 @@ impl Supervisor {
                 let id = WorkerId(self.next);
                 self.next += 1;
                 let state = State::Starting { since: now };
-                self.workers.insert(id, Worker { role, state, tickets: BTreeSet::new() });
+                self.workers.insert(
+                    id,
+                    Worker { role, state, tickets: BTreeSet::new(), failed_start: false },
+                );
                 self.actions.push_back(Action::Start { worker: id, role });
             }
         }

@@ -535,4 +535,12 @@ pub enum ToRouter {
     Detach,
     /// An operator's wish, its only message.
     Operate(Operation),
+    /// From a steward: these ports stood in the list of a service that was forgotten, so their processes died. Their memory is
+    /// to be given back by whoever may list what there is.
+    Residue {
+        /// Which session.
+        session: SessionId,
+        /// Their numbers, decimal, as in the names of their objects.
+        ports: Vec<String>,
+    },
 }

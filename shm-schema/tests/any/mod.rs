@@ -368,6 +368,8 @@ pub(crate) fn to_router() -> impl Strategy<Value = ToRouter> {
             .prop_map(|(session, epoch, error)| ToRouter::Created { session, epoch, error }),
         Just(ToRouter::Detach),
         operation().prop_map(ToRouter::Operate),
+        (session(), vec(text(), 0..4))
+            .prop_map(|(session, ports)| ToRouter::Residue { session, ports }),
     ]
 }
 

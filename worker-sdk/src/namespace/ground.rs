@@ -1,16 +1,19 @@
 //! A namespace as files: its root folder and its prefix, made before anything is in them and taken away with all that is.
 //!
-//! No object of it is opened here: whoever holds the ground may be a process that must not map what others can write.
+//! No object of it is opened here: whoever holds the ground may be a process that must not map what others can write. What it
+//! holds is a lock on the file that tells the prefix. The kernel lets go of it however the process ends, so a namespace
+//! whose lock can be taken belongs to nobody.
 
 use super::Runtime;
 use super::config::ROOT_NAME_LEN;
 use super::runtime::open_to_owner;
 use super::sweep::{Objects, PREFIX_FILE, Swept, objects, sweep_dead};
 use crate::Fault;
+use nix::fcntl::{Flock, FlockArg};
 use remotemedia_shm_schema::control::Namespace;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Tries to find a folder name that is free; a second one is needed once in 280,000 billion.
@@ -19,7 +22,10 @@ const TRIES: usize = 8;
 /// One session's namespace; dropping it sweeps, [`Ground::sweep`] tells what was found.
 #[derive(Debug)]
 pub struct Ground {
-    namespace: Option<Namespace>,
+    namespace: Namespace,
+    swept: bool,
+    // After what stands for it is taken away: see `Drop`.
+    _lock: Flock<File>,
 }
 
 impl Ground {
@@ -31,23 +37,18 @@ impl Ground {
         let (root, text) = fresh_root(runtime.dir())?;
         let namespace =
             Namespace { prefix: format!("m{:016x}_", rand::random::<u64>()), root: text };
-        let prefix = namespace.prefix.clone();
-        // Held from here on, so that a failure below sweeps what was made.
-        let ground = Self { namespace: Some(namespace) };
         // First of all: a router that dies after this line leaves what a later one can sweep.
-        let file = root.join(PREFIX_FILE);
-        std::fs::write(&file, prefix).map_err(|source| Fault::Io {
-            what: "write",
-            path: file,
-            source,
-        })?;
-        Ok(ground)
+        let held = hold(&root, &namespace.prefix);
+        if held.is_err() {
+            let _ = std::fs::remove_dir_all(&root);
+        }
+        Ok(Self { namespace, swept: false, _lock: held? })
     }
 
     /// Where it is; what workers are told.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
-        self.namespace.as_ref().expect("taken only by what consumes it")
+        &self.namespace
     }
 
     /// Counts what is in it, by listing.
@@ -64,16 +65,11 @@ impl Ground {
         self.take_away()
     }
 
-    /// Leaves it to another owner.
-    pub(super) fn leave(mut self) {
-        self.namespace = None;
-    }
-
     fn take_away(&mut self) -> Swept {
-        match self.namespace.take() {
-            Some(namespace) => sweep_dead(&namespace.prefix, Path::new(&namespace.root)),
-            None => Swept::default(),
+        if std::mem::replace(&mut self.swept, true) {
+            return Swept::default();
         }
+        sweep_dead(&self.namespace.prefix, Path::new(&self.namespace.root))
     }
 }
 
@@ -85,6 +81,20 @@ impl Drop for Ground {
             tracing::warn!(left = ?swept.left, "a session's namespace could not be removed");
         }
     }
+}
+
+/// Writes down the prefix and locks it: under another name first, so that nobody sees it without the lock.
+fn hold(root: &Path, prefix: &str) -> Result<Flock<File>, Fault> {
+    let (draft, path) = (root.join("draft"), root.join(PREFIX_FILE));
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+    let locked = open.and_then(|file| {
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        let mut lock = lock.map_err(|(_, error)| io::Error::from(error))?;
+        lock.write_all(prefix.as_bytes())?;
+        std::fs::rename(&draft, &path)?;
+        Ok(lock)
+    });
+    locked.map_err(|source| Fault::Io { what: "write", path, source })
 }
 
 fn fresh_root(runtime: &Path) -> Result<(PathBuf, String), Fault> {

@@ -6,7 +6,7 @@ use super::config::{
     check_channel, check_service,
 };
 use super::ground::Ground;
-use super::sweep::{Objects, Swept, objects, sweep_dead, unlink_ports};
+use super::sweep::{Objects, Swept, objects};
 use crate::header::Header;
 use crate::{Attachment, Fault, Service};
 use iceoryx2::prelude::{CallbackProgression, PortFactory as _, ServiceName};
@@ -16,7 +16,6 @@ use remotemedia_shm_schema::control::{ChannelSpec, Namespace};
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 #[derive(Debug)]
 #[allow(
@@ -35,8 +34,8 @@ pub struct Host {
     held: BTreeMap<String, Held>,
     attachment: Option<Attachment>,
     namespace: Namespace,
-    /// Whether it is this one that takes the namespace away at the end.
-    sweeps: bool,
+    /// Where it is this one that takes the namespace away at the end.
+    ground: Option<Ground>,
 }
 
 impl Host {
@@ -47,9 +46,7 @@ impl Host {
     pub fn create(runtime: &Runtime) -> Result<Self, Fault> {
         let ground = Ground::make(runtime)?;
         let mut host = Self::keep(ground.namespace())?;
-        // From here on it is the host that sweeps.
-        host.sweeps = true;
-        ground.leave();
+        host.ground = Some(ground);
         Ok(host)
     }
 
@@ -60,7 +57,7 @@ impl Host {
     pub fn keep(namespace: &Namespace) -> Result<Self, Fault> {
         let attachment = Some(Attachment::open(namespace)?);
         let namespace = namespace.clone();
-        Ok(Self { held: BTreeMap::new(), attachment, namespace, sweeps: false })
+        Ok(Self { held: BTreeMap::new(), attachment, namespace, ground: None })
     }
 
     /// Where it is; what workers are told.
@@ -126,16 +123,14 @@ impl Host {
     }
 
     /// Drops the held service, channel or wake-up; its memory goes with the last process that has it open. Whoever is
-    /// alive must have let go of its ports: what stands in the service's list still is a dead process's, and its segments,
-    /// which nobody would give back before the session's end, are unlinked.
-    pub fn forget(&mut self, service: &str) {
-        let Some(held) = self.held.remove(service) else { return };
-        let left = match &held {
-            Held::Channel(channel) => ports_of(channel),
-            Held::Wake(_) => Vec::new(),
-        };
-        drop(held);
-        unlink_ports(&self.namespace.prefix, &left);
+    /// alive must have let go of its ports: what stands in the service's list still is a dead process's, whose segments nobody
+    /// would give back before the session's end. Gives their numbers, for [`unlink_ports`](super::unlink_ports).
+    #[must_use = "memory of the dead"]
+    pub fn forget(&mut self, service: &str) -> Vec<u128> {
+        match self.held.remove(service) {
+            Some(Held::Channel(channel)) => ports_of(&channel),
+            Some(Held::Wake(_)) | None => Vec::new(),
+        }
     }
 
     /// Counts what the namespace has, by listing.
@@ -164,10 +159,8 @@ impl Host {
         let before = self.objects().unwrap_or_default();
         self.held.clear();
         self.attachment = None;
-        if !std::mem::take(&mut self.sweeps) {
-            return Swept::default();
-        }
-        let mut swept = sweep_dead(&self.namespace.prefix, Path::new(&self.namespace.root));
+        let Some(ground) = self.ground.take() else { return Swept::default() };
+        let mut swept = ground.sweep();
         if swept.left.is_empty() {
             swept.removed = before.count;
             swept.bytes = before.bytes;

@@ -18,4 +18,4 @@ pub use config::{
 pub use ground::Ground;
 pub use host::Host;
 pub use runtime::{Runtime, RuntimeFault};
-pub use sweep::{Objects, Swept, leftovers, objects, sweep_dead};
+pub use sweep::{Objects, Swept, bytes_by_prefix, leftovers, objects, sweep_dead, unlink_ports};

@@ -1,15 +1,20 @@
 //! Takes a namespace away, whatever its processes left, and proves by listing that nothing of it remains.
 
-use super::config::{is_prefix, is_root_name};
+use super::config::{PREFIX_LEN, is_prefix, is_root_name};
+use nix::fcntl::{Flock, FlockArg};
 use remotemedia_shm_schema::control::Namespace;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Where shared-memory objects can be listed.
 const SHM: &str = "/dev/shm";
 /// The file in a root that tells its prefix to a later router; written before anything else is made.
 pub(super) const PREFIX_FILE: &str = "prefix";
+/// More than a prefix has: what is longer is none.
+const PREFIX_BYTES: u64 = 64;
 
 /// What a namespace has at the moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +76,24 @@ pub fn objects(namespace: &Namespace) -> io::Result<Objects> {
     Ok(found)
 }
 
+/// The memory that each namespace's objects in `/dev/shm` really take, by one listing.
+///
+/// # Errors
+/// When `/dev/shm` cannot be listed.
+pub fn bytes_by_prefix() -> io::Result<BTreeMap<String, u64>> {
+    let mut bytes = BTreeMap::new();
+    for entry in std::fs::read_dir(SHM)?.flatten() {
+        let name = entry.file_name();
+        let prefix = name.to_str().and_then(|name| name.get(..PREFIX_LEN));
+        if let Some(prefix) = prefix.filter(|prefix| is_prefix(prefix))
+            && let Ok(meta) = entry.metadata()
+        {
+            *bytes.entry(prefix.to_owned()).or_default() += meta.blocks() * 512;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Removes all that has this prefix, and this root: for a router that finds what a dead one left.
 ///
 /// The processes of that session must be gone. A prefix or root that no router of ours made is refused, in `left`.
@@ -109,22 +132,30 @@ pub fn sweep_dead(prefix: &str, root: &Path) -> Swept {
     swept
 }
 
-/// The namespaces that stand in a runtime folder; of a router that is gone, they are left over.
+/// The namespaces of a runtime folder whose router is gone.
 #[must_use]
 pub fn leftovers(runtime: &super::Runtime) -> Vec<Namespace> {
     let Ok(entries) = std::fs::read_dir(runtime.dir()) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_root_name))
-        .filter_map(|entry| {
-            let root = entry.path();
-            let prefix = std::fs::read_to_string(root.join(PREFIX_FILE)).ok()?;
-            is_prefix(&prefix)
-                .then(|| Namespace { prefix, root: root.to_string_lossy().into_owned() })
-        })
+        .filter_map(|entry| abandoned(&entry.path()))
         .collect();
     found.sort_by(|a, b| a.root.cmp(&b.root));
     found
+}
+
+/// What stands at this root, if no process holds its lock.
+fn abandoned(root: &Path) -> Option<Namespace> {
+    let mut open = OpenOptions::new();
+    open.read(true).custom_flags(nix::libc::O_NOFOLLOW);
+    let file = open.open(root.join(PREFIX_FILE)).ok()?;
+    let mut prefix = String::new();
+    (&file).take(PREFIX_BYTES).read_to_string(&mut prefix).ok()?;
+    // Shared, so that two who look at once do not take each other for its router.
+    Flock::lock(file, FlockArg::LockSharedNonblock).ok()?;
+    let root = root.to_string_lossy().into_owned();
+    is_prefix(&prefix).then_some(Namespace { prefix, root })
 }
 
 /// Whether a router of ours made these: an empty prefix would be everybody's objects, a wrong root anybody's files.
@@ -141,9 +172,9 @@ fn unlink_objects(prefix: &str) {
     }
 }
 
-/// Unlinks data segments and connections of these ports.
-pub(super) fn unlink_ports(prefix: &str, ports: &[u128]) {
-    if ports.is_empty() {
+/// Unlinks data segments and connections of these ports of dead processes.
+pub fn unlink_ports(prefix: &str, ports: &[u128]) {
+    if ports.is_empty() || !is_prefix(prefix) {
         return;
     }
     let Ok(entries) = std::fs::read_dir(SHM) else { return };

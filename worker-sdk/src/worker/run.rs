@@ -4,7 +4,7 @@ use super::attach::connect;
 use super::control::{Control, Note, Outbox, Router};
 use super::mark::Marks;
 use super::process::{self, StartFault};
-use super::sandbox::{self, Limits, Policy, Sandbox};
+use super::sandbox::{self, Limits, Part, Policy, Sandbox};
 use super::session::{Ended, Session};
 use super::task::SharedFactory;
 use super::{Command, Factory};
@@ -325,7 +325,7 @@ impl Server {
     }
 
     fn lock(&mut self, id: &SessionId, root: &Path) -> Result<Sandbox, sandbox::Open> {
-        let locked = sandbox::lock(self.policy, root, self.limits);
+        let locked = sandbox::lock(self.policy, Part::Opens, root, self.limits);
         // Half a lock cannot be taken off either.
         if !matches!(locked, Ok(Sandbox { landlock: 0, seccomp: false })) {
             self.locked = Some(id.clone());

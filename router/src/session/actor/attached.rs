@@ -308,6 +308,7 @@ impl Actor {
         self.desired.absence.roles.remove(&role);
         if let Some(name) = name {
             self.away.remove(&name);
+            self.stood.retain(|node| node.as_str() != name);
             self.node_states.remove(&name);
             self.node_errors.remove(&name);
             let others = self.nodes.iter().filter(|(_, id)| id.as_str() != name);
@@ -342,27 +343,65 @@ impl Actor {
     pub(super) fn attached_message(&mut self, role: Role, message: &ToRouter) {
         match message {
             ToRouter::Detach => self.take_out(role),
+            // It lets go of what it was not asked to: as good as dead.
+            ToRouter::Released { .. } if self.dance.wiring().tasks_of(role).next().is_some() => {
+                self.lost(role);
+            }
             ToRouter::Released { .. } => {
                 // Its connection is closed with its lease.
                 self.leases.remove(&role);
+                self.forget_attached(role);
             }
             _ => {}
         }
     }
 
+    /// What is kept by number of a program that is gone for good.
+    fn forget_attached(&mut self, role: Role) {
+        self.generations.remove(&role);
+        self.sandboxes.remove(&role);
+        self.lost_at.remove(&role);
+    }
+
+    /// Takes down which attached nodes are in force.
+    pub(super) fn stood_by_now(&mut self) {
+        for insert in &self.desired.inserts {
+            if self.dance.wiring().tasks_of(insert.segment.role).next().is_some() {
+                self.stood.insert(insert.segment.name().clone());
+            }
+        }
+    }
+
+    /// An attached program did not do its part. One that was never in force is turned out; of one that was, its policy holds.
+    pub(super) fn refuse_attached(&mut self, role: Role, why: &str) {
+        let inserted = self.desired.inserts.iter().find(|i| i.segment.role == role);
+        if inserted.is_some_and(|insert| self.stood.contains(insert.segment.name())) {
+            if let Some(lease) = self.leases.get(&role) {
+                lease.send(ToWorker::Denied { error: why.to_owned() });
+            }
+            self.lost(role);
+        } else {
+            self.turn_out(role, why);
+        }
+    }
+
     /// It could not do its part, or must not.
-    pub(super) fn turn_out(&mut self, role: Role, why: Option<&str>) {
-        if let (Some(lease), Some(why)) = (self.leases.get(&role), why) {
+    fn turn_out(&mut self, role: Role, why: &str) {
+        if let Some(lease) = self.leases.remove(&role) {
             lease.send(ToWorker::Denied { error: why.to_owned() });
+            // What is wired through it is not waited for.
+            self.dance.lost(role, &self.leases);
         }
         self.take_out(role);
-        self.leases.remove(&role);
         self.leaving.remove(&role);
+        self.forget_attached(role);
     }
 
     /// One that broke off without a word has some time to come back.
     pub(super) fn await_return(&mut self, role: Role, now: Instant) {
         if self.leaving.remove(&role) {
+            self.desired.absence.roles.remove(&role);
+            self.forget_attached(role);
             return;
         }
         if let Some(name) = self.attached_name(role) {

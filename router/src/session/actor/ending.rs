@@ -45,6 +45,7 @@ impl Actor {
         self.tasks.abort_all();
         while ends.join_next().await.is_some() {}
         drop(self.outputs);
+        while self.residues.join_next().await.is_some() {}
         let ground = self.dance.into_ground();
         let mut swept = tokio::task::block_in_place(|| ground.sweep());
         while let Some(buried) = self.burials.join_next().await {

@@ -1,6 +1,6 @@
 //! What a session does when one of its processes dies: what its nodes' policies say, another process, and whom to blame.
 
-use super::Actor;
+use super::{Actor, LEASE_TIMEOUT};
 use crate::session::life;
 use crate::session::member;
 use crate::session::recovery::{Next, Suspect};
@@ -60,7 +60,7 @@ impl Actor {
 
     /// The steward is gone, and with it all channels; what made it die may stand in them still. Connections live on: other
     /// processes take over in another namespace.
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         let next = self.recovery.died(Instant::now(), Role::Steward, true);
         let ground = match (next, self.dance.begin_anew(&self.around.runtime)) {
             (Next::Replace(_), Ok(ground)) => ground,
@@ -81,9 +81,34 @@ impl Actor {
         let leases = std::mem::take(&mut self.leases);
         let (attached, own): (Vec<Lease>, Vec<Lease>) =
             leases.into_values().partition(|lease| matches!(lease.role, Role::Attached(_)));
+        let now = Instant::now();
+        self.desired
+            .absence
+            .roles
+            .retain(|role| self.recovery.failed(*role) || matches!(role, Role::Attached(_)));
         for lease in attached {
             lease.send(ToWorker::Release { session: self.id.clone() });
-            self.take_out(lease.role);
+            let role = lease.role;
+            if self.desired.inserts.iter().any(|insert| insert.segment.role == role) {
+                // It may stand there for privacy: its policy holds until it comes back or is detached.
+                self.desired.absence.roles.insert(role);
+                self.await_return(role, now);
+            } else {
+                self.take_out(role);
+            }
+        }
+        let (shared, own): (Vec<Lease>, Vec<Lease>) = own.into_iter().partition(Lease::shared);
+        let shared_roles: Vec<Role> = shared.iter().map(|lease| lease.role).collect();
+        for lease in shared {
+            // It must have let go of this session before it is given it again.
+            let role = lease.role;
+            let (pool, session) = (self.around.pool.clone(), self.id.clone());
+            let (events, leased) = (self.worker_events.clone(), self.leased.clone());
+            tokio::spawn(async move {
+                lease.end().await;
+                let lease = pool.lease(role, session, events, LEASE_TIMEOUT).await;
+                let _ = leased.send((role, lease)).await;
+            });
         }
         // The namespace goes when nobody is in it any more; the session's end waits for that.
         self.burials.spawn(async move {
@@ -95,12 +120,17 @@ impl Actor {
         for source in sources {
             self.offer(&source.peer, member::Command::Unwrite(source.kind));
         }
-        self.desired.absence.roles.clear();
         self.bitrates.clear();
         self.hush();
         self.tell_nodes(Role::Steward, "restarting", None);
         for role in self.settings.plan.roles() {
-            if !self.recovery.failed(role) {
+            if self.recovery.failed(role) {
+                continue;
+            }
+            if role != Role::Steward {
+                self.lost_at.insert(role, now);
+            }
+            if !shared_roles.contains(&role) {
                 self.lease(role, Duration::ZERO);
             }
         }
@@ -305,7 +335,7 @@ impl Actor {
     }
 
     /// Sound that does not come any more is silence, on the frame clock, until it comes again.
-    fn hush(&mut self) {
+    pub(super) fn hush(&mut self) {
         let codec = self.leases.contains_key(&Role::Codec);
         for member in self.members.values() {
             for source in member.views.keys().filter(|source| source.kind == Media::Audio) {

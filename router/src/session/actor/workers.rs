@@ -8,16 +8,20 @@ use crate::session::member;
 use crate::session::output::Made;
 use crate::session::relay::{Arrived, Relay};
 use crate::session::wiring::{Origin, Product, TaskKey};
-use crate::workers::{Lease, LeaseFault, Role, WorkerEvent};
+use crate::workers::{Lease, LeaseFault, Lock, Role, WorkerEvent};
 use remotemedia_shm_schema::control::{KeyframeReason, OnFailure, ToRouter, ToWorker};
 use remotemedia_shm_schema::{ChannelIndex, Media, NodeId};
 use remotemedia_worker::monotonic_ns;
+use remotemedia_worker::namespace::unlink_ports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a held picture is sent again (DESIGN: once a second).
 const REPEAT: Duration = Duration::from_secs(1);
+
+/// Listings of `/dev/shm` that a steward can have under way at once (chosen).
+const MAX_RESIDUES: usize = 4;
 
 /// A change of wiring for which shared memory lacked is tried again after this (chosen: what is replaced is given back a
 /// second after a change).
@@ -40,14 +44,20 @@ impl Actor {
 
     pub(super) fn granted(&mut self, role: Role, lease: Result<Lease, LeaseFault>) {
         match lease {
-            Ok(lease) if self.lost_early.remove(&lease.id) => self.replace(role),
+            Ok(lease) if self.lost_early.remove(&lease.id) => {
+                if !self.leases.contains_key(&role) {
+                    self.replace(role);
+                }
+            }
+            // Asked for twice, for a steward died meanwhile: the first one that came serves.
+            Ok(_) | Err(_) if self.leases.contains_key(&role) => {}
             Ok(lease) => {
                 self.recovery.began(Instant::now(), role);
                 *self.generations.entry(role).or_insert(0) += 1;
                 self.desired.absence.roles.remove(&role);
                 let mut lease = lease;
                 if let Some(stream) = lease.take_data() {
-                    match Relay::start(stream, &mut self.tasks, self.arrived.clone()) {
+                    match Relay::start(lease.id, stream, &mut self.tasks, self.arrived.clone()) {
                         Ok(relay) => self.relay = Some(relay),
                         Err(error) => {
                             self.live(life::Event::StartFailed(error.to_string()));
@@ -110,31 +120,18 @@ impl Actor {
                 let ports = self.dance.created(epoch, error, &self.leases, Instant::now());
                 self.switched(ports);
             }
-            ToRouter::Created { .. } => {}
+            ToRouter::Residue { ports, .. } if role == Role::Steward => self.give_back(ports),
+            ToRouter::Created { .. } | ToRouter::Residue { .. } => {}
             ToRouter::Refused { epoch, error, .. } => {
                 if self.dance.refused(epoch, &self.leases) {
                     tracing::warn!(session = %self.id, role = role.name(), "refused a wiring: {error}");
                     self.unwilling([role].into(), &error);
-                    if self.dance.wiring().epoch() == 0 {
+                    if self.ready.is_none() {
                         self.live(life::Event::StartFailed(error));
                     }
                 }
             }
-            ToRouter::Unassigned { error, .. } => {
-                tracing::error!(session = %self.id, role = role.name(), "cannot serve the session: {error}");
-                self.recovery.examined(Instant::now(), role, &error, []);
-                if let Role::Attached(_) = role {
-                    self.turn_out(role, Some(&error));
-                    return;
-                }
-                // Its end follows, and is dealt with like any other.
-                if let Some(lease) = self.leases.get(&role) {
-                    lease.send(ToWorker::Drain);
-                }
-                if self.dance.wiring().epoch() == 0 {
-                    self.live(life::Event::StartFailed(error));
-                }
-            }
+            ToRouter::Unassigned { error, .. } => self.unassigned(role, &error),
             ToRouter::KeyframeWanted { channel, .. } => self.keyframe_on(channel),
             ToRouter::NodeError { node, error, .. } => self.node_error(&node, &error),
             ToRouter::Detach | ToRouter::Released { .. } => {
@@ -144,6 +141,11 @@ impl Actor {
             }
             ToRouter::Assigned { sandbox, .. } => {
                 self.sandboxes.insert(role, sandbox);
+                let strict =
+                    self.leases.get(&role).is_some_and(|lease| lease.lock == Lock::Require);
+                if strict && !(sandbox.landlock > 0 && sandbox.seccomp) {
+                    self.unassigned(role, "it is to lock itself in and says that it has not");
+                }
             }
             ToRouter::Applied { .. }
             | ToRouter::Catalogue(_)
@@ -152,6 +154,40 @@ impl Actor {
             | ToRouter::Attach(_)
             | ToRouter::Operate(_) => {}
         }
+    }
+
+    /// It does not serve the session.
+    fn unassigned(&mut self, role: Role, error: &str) {
+        tracing::error!(session = %self.id, role = role.name(), "cannot serve the session: {error}");
+        self.recovery.examined(Instant::now(), role, error, []);
+        if let Role::Attached(_) = role {
+            self.refuse_attached(role, error);
+            return;
+        }
+        if self.leases.get(&role).is_some_and(Lease::shared) {
+            // It serves others: only its part in this session is over.
+            self.lost(role);
+            return;
+        }
+        // Its end follows, and is dealt with like any other.
+        if let Some(lease) = self.leases.get(&role) {
+            lease.send(ToWorker::Drain);
+        }
+        if self.ready.is_none() {
+            self.live(life::Event::StartFailed(error.to_owned()));
+        }
+    }
+
+    /// Unlinks what dead workers had in this session's namespace and nowhere else, whatever a steward says.
+    fn give_back(&mut self, ports: Vec<String>) {
+        while self.residues.try_join_next().is_some() {}
+        if self.residues.len() >= MAX_RESIDUES {
+            // It goes with the session.
+            return;
+        }
+        let ports: Vec<u128> = ports.iter().filter_map(|port| port.parse().ok()).collect();
+        let prefix = self.dance.ground().namespace().prefix.clone();
+        self.residues.spawn_blocking(move || unlink_ports(&prefix, &ports));
     }
 
     fn node_error(&mut self, node: &NodeId, error: &str) {
@@ -172,13 +208,13 @@ impl Actor {
             roles.into_iter().partition(|role| matches!(role, Role::Attached(_)));
         for role in &others {
             // Its part is away as if it had died, and its nodes' policies apply; asked for, it gets another chance.
-            if !matches!(role, Role::Codec | Role::Steward) && self.dance.wiring().epoch() != 0 {
+            if !matches!(role, Role::Codec | Role::Steward) && self.ready.is_some() {
                 self.desired.absence.roles.insert(*role);
                 self.tell_nodes(*role, "failed", Some(why));
             }
         }
         for role in &attached {
-            self.turn_out(*role, Some(why));
+            self.refuse_attached(*role, why);
         }
         if attached.is_empty() {
             let away = others.iter().any(|role| self.desired.absence.roles.contains(role));
@@ -210,7 +246,7 @@ impl Actor {
                 } else {
                     self.refused = Some(self.desired.clone());
                 }
-                if self.dance.wiring().epoch() == 0 {
+                if self.ready.is_none() {
                     self.live(life::Event::StartFailed(format!("{error:#}")));
                 }
                 return;
@@ -245,6 +281,7 @@ impl Actor {
         self.bitrates.clear();
         self.aim();
         self.follow_taps();
+        self.stood_by_now();
         self.bury_attached();
     }
 
@@ -252,8 +289,13 @@ impl Actor {
     pub(super) fn hand_on(&mut self, arrived: Arrived) {
         let unit = match arrived {
             Arrived::Unit(unit) => unit,
-            Arrived::Broken(why) => {
+            Arrived::Broken(worker, why) => {
                 tracing::debug!(session = %self.id, "the steward's stream ended: {why}");
+                // One that lives and sends nonsense is of no use either.
+                if self.leases.get(&Role::Steward).is_some_and(|lease| lease.id == worker) {
+                    self.leases.remove(&Role::Steward);
+                    self.begin_anew();
+                }
                 return;
             }
         };

@@ -4,7 +4,7 @@ use super::super::process::{Launcher, Process, Start, Started};
 use super::super::supervise::{
     Action, KillReason, Limits, Role, State, Supervisor, Ticket, WorkerId,
 };
-use super::super::{control, marks::Marks};
+use super::super::{control, marks::Marks, program::Lock};
 use super::{Autopsy, FrameLimits, Keeper, Lease, Pool, Request, WorkerEvent, WorkerView};
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control as wire;
@@ -34,7 +34,9 @@ const FLOOD: Duration = Duration::from_secs(1);
 struct Served {
     session: SessionId,
     events: mpsc::Sender<WorkerEvent>,
-    /// Who waits for a shared worker to let go of it.
+    /// A shared worker was asked to let go of it.
+    asked: bool,
+    /// Who waits for that.
     let_go: Vec<oneshot::Sender<()>>,
 }
 
@@ -201,6 +203,7 @@ impl Edge {
         match (shared, worker.serves.get_mut(&ticket)) {
             (true, Some(served)) => {
                 let session = served.session.clone();
+                served.asked = true;
                 served.let_go.extend(reaped);
                 let said =
                     worker.outbox.as_ref().map(|o| o.try_send(ToWorker::Release { session }));
@@ -210,7 +213,11 @@ impl Edge {
             }
             // Lost before: others may live on in it, this session has nothing in it any more.
             (true, None) => drop(reaped),
-            (false, _) => worker.reaped.extend(reaped),
+            (false, _) => {
+                // Nobody is told how it ends any more.
+                worker.serves.remove(&ticket);
+                worker.reaped.extend(reaped);
+            }
         }
         self.supervisor.release(now, id, ticket);
     }
@@ -332,7 +339,7 @@ impl Edge {
         let Some((ticket, served)) = served.map(|(ticket, served)| (*ticket, served)) else {
             return;
         };
-        if matches!(message, ToRouter::Released { .. }) && !served.let_go.is_empty() {
+        if matches!(message, ToRouter::Released { .. }) && served.asked {
             // A dropped answer is an answer.
             worker.serves.remove(&ticket);
             return;
@@ -434,13 +441,14 @@ impl Edge {
             return;
         };
         let Waiting { role, session, events, reply } = waiting;
-        worker.serves.insert(ticket, Served { session, events, let_go: Vec::new() });
+        worker.serves.insert(ticket, Served { session, events, asked: false, let_go: Vec::new() });
         let lease = Lease {
             id,
             role,
             pid,
             name: Arc::clone(&worker.name),
             catalogue: Arc::clone(&worker.catalogue),
+            lock: self.pool.program(role).map_or(Lock::Off, |program| program.sandbox),
             outbox,
             limits: Arc::clone(&worker.limits),
             keeper: Keeper::Pool { pool: self.pool.clone(), ticket, shared },
@@ -498,6 +506,7 @@ fn about(message: &ToRouter) -> Option<&SessionId> {
         | ToRouter::KeyframeWanted { session, .. }
         | ToRouter::Applied { session, .. }
         | ToRouter::NodeError { session, .. }
+        | ToRouter::Residue { session, .. }
         | ToRouter::Released { session } => Some(session),
         ToRouter::Catalogue(_)
         | ToRouter::Heartbeat { .. }

@@ -4,7 +4,7 @@
 //! elsewhere. A call that is not on it is fatal, not an error, for an error that nobody looks at hides: a missing `fcntl` once
 //! made every wake-up 40 ms late without any failure.
 
-use super::Open;
+use super::{Open, Part};
 use libc::c_long;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -108,6 +108,13 @@ const LEGACY: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[c_long] = &[];
 
+/// What making services takes besides; Landlock says where.
+const KEEPING: &[c_long] = &[
+    libc::SYS_mkdirat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+];
+
 /// Answered as by a kernel that does not have them, which every program copes with.
 const ABSENT: &[c_long] = &[
     libc::SYS_clone3, // its flags lie in memory, where no filter sees them; the C library takes `clone` then
@@ -141,7 +148,7 @@ pub(super) fn available() -> bool {
 }
 
 /// Puts it on all threads of the process.
-pub(super) fn restrict() -> Result<(), Open> {
+pub(super) fn restrict(part: Part) -> Result<(), Open> {
     // Built before any is in force. Of several filters the strictest answer counts, so the second allows what the first
     // answers with an error.
     let absent = program(
@@ -150,7 +157,7 @@ pub(super) fn restrict() -> Result<(), Open> {
         SeccompAction::Errno(libc::ENOSYS as u32),
     )?;
     let allowed = program(
-        allowed().map_err(seccompiler::Error::Backend)?,
+        allowed(part).map_err(seccompiler::Error::Backend)?,
         SeccompAction::KillProcess,
         SeccompAction::Allow,
     )?;
@@ -176,9 +183,12 @@ fn absent() -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
-fn allowed() -> Result<Rules, BackendError> {
+fn allowed(part: Part) -> Result<Rules, BackendError> {
     let mut rules: Rules =
         ALLOWED.iter().chain(LEGACY).chain(ABSENT).map(|call| (*call, Vec::new())).collect();
+    if part == Part::Keeps {
+        rules.extend(KEEPING.iter().map(|call| (*call, Vec::new())));
+    }
     let mut with = |call, alternatives: Vec<Vec<SeccompCondition>>| {
         let made = alternatives.into_iter().map(SeccompRule::new).collect::<Result<_, _>>()?;
         rules.insert(call, made);

@@ -5,7 +5,7 @@
 //! not, `send` waits for a second, says that all is well, and loses frames. `/dev/shm` cannot be listed, and the names in it
 //! begin with the session's secret prefix: what is another's is not found.
 
-use super::Open;
+use super::{Open, Part};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, PathBeneath, PathFd, RestrictSelf, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
@@ -23,12 +23,16 @@ pub(super) fn available() -> u8 {
 }
 
 /// Puts it on this thread and all that it will start; gives the ABI in force.
-pub(super) fn restrict(root: &Path) -> Result<u8, Open> {
+pub(super) fn restrict(part: Part, root: &Path) -> Result<u8, Open> {
     // Service files, one folder a node (its owner lists and removes it at the end), sockets of listeners, whose files are
     // unlinked when a listener is dropped: where that is refused iceoryx2 panics.
-    let of_session = make_bitflags!(AccessFs::{
+    let mut of_session = make_bitflags!(AccessFs::{
         ReadFile | WriteFile | ReadDir | MakeReg | MakeSock | RemoveFile | RemoveDir | Truncate | ResolveUnix
     });
+    if part == Part::Keeps {
+        // A node's folder of its own, and the one that service files lie in.
+        of_session |= AccessFs::MakeDir;
+    }
     // Segments, connections between ports, management of events.
     let of_memory =
         make_bitflags!(AccessFs::{ReadFile | WriteFile | MakeReg | RemoveFile | Truncate});

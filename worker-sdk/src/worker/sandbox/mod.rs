@@ -50,7 +50,7 @@ impl Default for Limits {
 
 /// What the router wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     /// No lock.
     Off,
     /// As much of it as the machine has.
@@ -61,7 +61,7 @@ pub(super) enum Policy {
 
 impl Policy {
     /// By the environment; another word than the three is an error: a slip must not leave the door open.
-    pub(super) fn told() -> Result<Self, String> {
+    pub(crate) fn told() -> Result<Self, String> {
         match std::env::var_os(VARIABLE) {
             None => Ok(Self::Off),
             Some(word) if word == "off" => Ok(Self::Off),
@@ -74,7 +74,7 @@ impl Policy {
 
 /// Why the lock is not on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Open {
+pub(crate) enum Open {
     #[error("{0} threads run already, and those before the lock would stay free")]
     Threads(usize),
     #[error(
@@ -93,22 +93,36 @@ pub(super) enum Open {
     Descriptors(nix::Error),
 }
 
+/// What a process does in its session's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Opens services.
+    Opens,
+    /// Makes them and takes them away: folders as well.
+    Keeps,
+}
+
 /// Locks this process into a session whose namespace it has open; says what is in force.
-pub(super) fn lock(policy: Policy, root: &Path, limits: Limits) -> Result<Sandbox, Open> {
+pub(crate) fn lock(
+    policy: Policy,
+    part: Part,
+    root: &Path,
+    limits: Limits,
+) -> Result<Sandbox, Open> {
     match policy {
         Policy::Off => Ok(Sandbox::default()),
         Policy::Try => {
             // A lock that other threads are outside of is not told as one; those that this thread starts are inside.
             let alone = or_warn(alone()).is_some();
             or_warn(limit_descriptors(limits.descriptors));
-            let landlock = or_warn(files::restrict(root)).filter(|_| alone).unwrap_or(0);
-            Ok(Sandbox { landlock, seccomp: or_warn(calls::restrict()).is_some() })
+            let landlock = or_warn(files::restrict(part, root)).filter(|_| alone).unwrap_or(0);
+            Ok(Sandbox { landlock, seccomp: or_warn(calls::restrict(part)).is_some() })
         }
         Policy::Require => {
             alone()?;
             limit_descriptors(limits.descriptors)?;
-            let landlock = files::restrict(root)?;
-            calls::restrict()?;
+            let landlock = files::restrict(part, root)?;
+            calls::restrict(part)?;
             Ok(Sandbox { landlock, seccomp: true })
         }
     }
