@@ -171,7 +171,7 @@ export class Call {
     if (this.#over) return;
     const ours = params.from === ROUTER || params.to === ROUTER;
     if (method === 'peer.disconnected' && ours) {
-      this.#end('ended', new CallError('disconnected', disconnected(params.reason)));
+      this.#end('ended', new CallError('disconnected', disconnected(params.reason, params.details)));
     } else if (method === 'peer.rejected' && ours) {
       this.#fail(new CallError('rejected', `The router declined the call${params.reason ? `: ${params.reason}` : ''}.`));
     } else if (method === 'peer.timeout' && ours) {

@@ -75,7 +75,8 @@ const DISCONNECTED = {
   answered_elsewhere: 'The call was answered on another device.',
 };
 
-/** Why the other side hung up. */
-export function disconnected(reason) {
-  return DISCONNECTED[reason] ?? 'The router ended the call.';
+/** Why the other side hung up; details are its own words. */
+export function disconnected(reason, details) {
+  const words = DISCONNECTED[reason] ?? 'The router ended the call.';
+  return details ? `${words.slice(0, -1)}: ${details}.` : words;
 }

@@ -3,6 +3,7 @@
    cc -std=c11 -Wall -Wextra -Werror -I shm-schema examples/c/hello.c -o hello
    ./hello /run/user/1000/remotemedia/router-1234-0123456789ab.sock   greets the router at its control socket
    ./hello --header <720 hex digits>                                  checks a header as shm-schema/vectors/frame_header.json has it
+   ./hello --message <hex digits>                                     reads a control message as to_worker.json has it
 
    It is the beginning of a worker, not a whole one: frames pass through iceoryx2, whose C library is not packaged, so
    this program reads no shared memory. A worker with that library opens the services that `prepare` names, under the
@@ -26,6 +27,7 @@
 #define PROTOCOL_VERSION 2
 #define HEAD_LEN 14
 #define MAX_HELLO_BODY 4096
+#define MAX_MESSAGE 65536
 
 static int fail(const char *what)
 {
@@ -143,12 +145,42 @@ static int check_header(const char *hex)
     return 0;
 }
 
+/* Behind the hello both sides send messages: a u32 in little endian and so many bytes of JSON, which is an object with one
+   field, the message's kind, or the kind alone as a text where there is nothing more to say. */
+static int check_message(const char *hex)
+{
+    static uint8_t bytes[4 + MAX_MESSAGE + 1];
+    size_t len = strlen(hex) / 2;
+    if (strlen(hex) % 2 != 0 || len < 4 || len >= sizeof bytes)
+        return fail("the length of the message");
+    for (size_t i = 0; i < len; i++)
+        if (sscanf(hex + 2 * i, "%2hhx", &bytes[i]) != 1)
+            return fail("the hex digits");
+    bytes[len] = '\0';
+    const char *json = (const char *)bytes + 4;
+    if (get(bytes, 4) != len - 4 || strlen(json) != len - 4)
+        return fail("the frame around the message");
+    char kind[32], session[256];
+    const char *begin = strncmp(json, "{\"", 2) == 0 ? json + 2 : json + 1;
+    size_t size = strcspn(begin, "\"");
+    const char *behind = begin + size;
+    bool bare = json[0] == '"' && strcmp(behind, "\"") == 0, whole = json[0] == '{' && strncmp(behind, "\":", 2) == 0;
+    if (size >= sizeof kind || !(bare || whole))
+        return fail("the message");
+    memcpy(kind, begin, size);
+    kind[size] = '\0';
+    printf("%s of %s\n", kind, text_of(json, "session", session, sizeof session) ? session : "no session");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--message") == 0)
+        return check_message(argv[2]);
     if (argc == 3 && strcmp(argv[1], "--header") == 0)
         return check_header(argv[2]);
     if (argc == 2)
         return greet(argv[1]);
-    fprintf(stderr, "usage: %s SOCKET | --header HEX\n", argv[0]);
+    fprintf(stderr, "usage: %s SOCKET | --header HEX | --message HEX\n", argv[0]);
     return 2;
 }

@@ -7,7 +7,7 @@ use remotemedia_shm_schema::control::{Catalogue, Task, TaskKind};
 use remotemedia_shm_schema::{
     AudioGeometry, Content, Flags, Meta, Stage, Stamp, Stamps, VideoGeometry,
 };
-use remotemedia_worker::worker::{Command, Factory, Marker, Output, Processor, TaskError};
+use remotemedia_worker::worker::{Command, Factory, Limits, Marker, Output, Processor, TaskError};
 use remotemedia_worker::{Frame, monotonic_ns};
 use std::time::SystemTime;
 
@@ -15,19 +15,30 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Graphs {
     registry: Registry,
+    limits: Limits,
 }
 
 impl Graphs {
     /// With these nodes.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { registry }
+        Self { registry, limits: Limits::default() }
+    }
+
+    /// The process takes no more than this of the machine.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 }
 
 impl Factory for Graphs {
     fn catalogue(&self) -> Catalogue {
         Catalogue { codecs: Vec::new(), nodes: self.registry.descriptions() }
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {

@@ -8,7 +8,7 @@ use crate::registry;
 use crate::session::Joiner;
 use crate::sessions::Sessions;
 use crate::workers::control::{self, ControlFault, Reader, Writer};
-use crate::workers::{FrameLimits, Role, WorkerEvent, WorkerId, overdue};
+use crate::workers::{Flood, FrameLimits, Role, WorkerEvent, WorkerId, cut, overdue};
 use anyhow::Context;
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control as wire;
@@ -186,9 +186,11 @@ async fn attached(
     let (outbox, mut outgoing) = mpsc::channel(control::OUTBOX);
     let (reply, answer) = oneshot::channel();
     let name: Arc<str> = format!("{}-{number}", printable(&name)).into();
+    let limits = FrameLimits::default();
     let joiner = Joiner {
         id,
         role,
+        limits: Arc::clone(&limits),
         pid,
         name: Arc::clone(&name),
         catalogue: Arc::new(catalogue),
@@ -205,7 +207,8 @@ async fn attached(
         Err(error) => return writer.send(&ToWorker::Denied { error }).await,
     };
     // Both ends in one task: what it says is bounded by its session's queue, what it is told by its outbox.
-    let ended = carry(&mut reader, &mut writer, &mut outgoing, &events, (id, silent)).await;
+    let patience = Patience { silent, limits };
+    let ended = carry(&mut reader, &mut writer, &mut outgoing, &events, (id, patience)).await;
     // The session learns that it is gone, however it went; one that was let go is known to be.
     let _ = events.send(WorkerEvent::Lost { worker: id, role }).await;
     let last = async {
@@ -219,15 +222,23 @@ async fn attached(
     ended
 }
 
+/// How long an attached program may take.
+struct Patience {
+    /// Without a word.
+    silent: Duration,
+    /// For one call, by its tasks.
+    limits: FrameLimits,
+}
+
 async fn carry(
     reader: &mut Reader,
     writer: &mut Writer,
     outgoing: &mut mpsc::Receiver<ToWorker>,
     events: &mpsc::Sender<WorkerEvent>,
-    (id, silent): (WorkerId, Duration),
+    (id, Patience { silent, limits }): (WorkerId, Patience),
 ) -> Result<(), ControlFault> {
-    let limits = FrameLimits::default();
     let mut heard = tokio::time::Instant::now();
+    let mut flood = Flood::new(heard.into_std());
     loop {
         tokio::select! {
             message = outgoing.recv() => match message {
@@ -244,20 +255,20 @@ async fn carry(
             },
             message = reader.next() => {
                 heard = tokio::time::Instant::now();
-                match message? {
-                    None => return Ok(()),
-                    Some(ToRouter::Heartbeat { threads, .. }) => {
-                        if silent == SILENT_NODE && !overdue(&threads, &limits).is_empty() {
-                            tracing::warn!(worker = id.0, "one call of an attached program took too long: cut off");
-                            return Ok(());
-                        }
+                let Some(mut message) = message? else { return Ok(()) };
+                cut(&mut message);
+                let mut beat = false;
+                if let ToRouter::Heartbeat { threads, .. } = &message {
+                    beat = true;
+                    if silent == SILENT_NODE && !overdue(threads, &limits).is_empty() {
+                        tracing::warn!(worker = id.0, "one call of an attached program took too long: cut off");
+                        return Ok(());
                     }
-                    Some(message) => {
-                        if events.try_send(WorkerEvent::Message(id, message)).is_err() {
-                            tracing::warn!(worker = id.0, "an attached program floods its session: cut off");
-                            return Ok(());
-                        }
-                    }
+                }
+                let much = flood.heard(heard.into_std(), beat);
+                if much || events.try_send(WorkerEvent::Message(id, message)).is_err() {
+                    tracing::warn!(worker = id.0, "an attached program floods its session: cut off");
+                    return Ok(());
                 }
             }
             () = tokio::time::sleep_until(heard + silent) => {

@@ -19,7 +19,7 @@ use remotemedia_worker::namespace::Runtime;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Receipts of ended sessions that are kept for `ps` (chosen).
 const RECEIPTS: usize = 32;
+/// Why a session broke off is told to a creator that offers within this (chosen: what an offer may wait for its answer).
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// Requests of the web side that may wait.
 const REQUESTS: usize = 64;
 
@@ -121,6 +123,7 @@ impl Sessions {
             sessions: BTreeMap::new(),
             own: BTreeMap::new(),
             peers: BTreeSet::new(),
+            broken: BTreeMap::new(),
             kept: BTreeMap::new(),
             receipts: VecDeque::new(),
             started: 0,
@@ -176,6 +179,8 @@ struct Entry {
     room: Room,
     pipeline: String,
     max_peers: usize,
+    /// Who asked for it, of those who may offer to it.
+    creator: Option<PeerId>,
 }
 
 struct Registry {
@@ -186,6 +191,9 @@ struct Registry {
     own: BTreeMap<PeerId, SessionId>,
     /// Peers that have offered, with the session that they are in.
     peers: BTreeSet<(Room, PeerId)>,
+    /// Peers whose session broke off before they offered, and why: the next offer is told, for a session of another
+    /// pipeline is not what they asked for.
+    broken: BTreeMap<(Room, PeerId), (Instant, String)>,
     /// Offers that came after the last look of a session that ends, until it has ended.
     kept: BTreeMap<SessionId, Vec<Offer>>,
     receipts: VecDeque<Receipt>,
@@ -334,8 +342,12 @@ impl Registry {
                 self.forward(&room, &peer.clone(), Command::SocketBack(peer));
             }
             // The registration is over, the media may live on: the session knows when it has been gone for too long.
-            ToRouter::Left { .. } | ToRouter::State { .. } => {}
+            ToRouter::Left { peer, room, .. } => {
+                self.broken.remove(&(room, peer));
+            }
+            ToRouter::State { .. } => {}
             ToRouter::Create { token, peer, room, pipeline, session_id, max_peers, control } => {
+                self.broken.remove(&(room.clone(), peer.clone()));
                 let result =
                     self.create(&room, Some(&peer), pipeline, session_id, max_peers, control);
                 let result = result.map(|id| json!({ "session_id": id }));
@@ -369,6 +381,11 @@ impl Registry {
     }
 
     fn offer(&mut self, room: Room, offer: Offer) {
+        let broken = self.broken.remove(&(room.clone(), offer.peer.clone()));
+        if let Some((_, why)) = broken.filter(|(at, _)| at.elapsed() < REMEMBERED) {
+            self.refuse(room, offer, broken_off(&why));
+            return;
+        }
         if let Err(error) = self.admit(&room, &offer.peer) {
             self.refuse(room, offer, error);
             return;
@@ -511,7 +528,9 @@ impl Registry {
             creator: creator.cloned(),
             control,
         });
-        self.sessions.insert(id.clone(), Entry { handle, room: members, pipeline, max_peers });
+        let creator = creator.filter(|_| *room == members).cloned();
+        self.sessions
+            .insert(id.clone(), Entry { handle, room: members, pipeline, max_peers, creator });
         Ok(id)
     }
 
@@ -531,6 +550,15 @@ impl Registry {
         let Some(entry) = self.sessions.remove(&receipt.session_id) else { return };
         self.ended += 1;
         let id = &receipt.session_id;
+        let failed = receipt.failed.is_some().then(|| receipt.cause.clone());
+        if let (Some(why), Some(creator)) = (&failed, entry.creator) {
+            let place = (entry.room.clone(), creator);
+            let offered = offers.iter().any(|offer| offer.peer == place.1);
+            if !offered && !self.peers.contains(&place) {
+                self.broken.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+                self.broken.insert(place, (Instant::now(), why.clone()));
+            }
+        }
         match &entry.room {
             Room::Default => {
                 let owners: Vec<PeerId> = self
@@ -559,7 +587,10 @@ impl Registry {
             self.receipts.pop_front();
         }
         for offer in offers {
-            self.offer(entry.room.clone(), offer);
+            match &failed {
+                Some(why) => self.refuse(entry.room.clone(), offer, broken_off(why)),
+                None => self.offer(entry.room.clone(), offer),
+            }
         }
     }
 
@@ -637,6 +668,11 @@ async fn describe(handle: &Handle) -> Value {
 fn not_found(session: &SessionId) -> Error {
     let text = format!("there is no session {session}");
     Error::new(Code::SessionNotFound, text, json!({ "session_id": session }))
+}
+
+fn broken_off(cause: &str) -> Error {
+    let text = format!("the session that was made for this peer is over: {cause}");
+    Error::new(Code::Internal, text, json!({ "cause": cause }))
 }
 
 fn no_capacity(what: &str, limit: usize, in_use: usize) -> Error {

@@ -5,7 +5,13 @@ use crate::media::{flowing, pattern, untouched};
 use crate::recovery::{HELD, ends, finished, flows_on, moody, shown_while, spawn};
 use crate::router::{Router, eventually, kill, report};
 use nix::sys::signal::Signal;
+use remotemedia_shm_schema::control::{Encoding, Hello, Operation, Role, ToRouter, encode};
 use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 /// A router with anna's call that flows, and the session's id.
@@ -191,6 +197,33 @@ fn a_tap_that_does_not_move_is_cut_off_and_the_call_does_not_feel_it() {
     scene.untouched();
 }
 
+#[test]
+fn a_tap_that_is_killed_leaves_its_place_to_the_next_one_and_the_call_does_not_feel_it() {
+    let mut scene = Scene::play();
+    let channel = scene.channel("in/anna/video0/raw");
+    for round in 0..3 {
+        let mut tap = command(&scene.router, &["tap", &channel, "--json"]);
+        scene.until("the tap", |session| attached(session, &[("tap", channel.as_str())]));
+        flows_on(&mut scene.router, 10);
+        tap.kill().unwrap();
+        tap.wait().unwrap();
+        scene.until("its end", |session| attached(session, &[]));
+        let next = command(&scene.router, &["tap", &channel, "--json", "--seconds", "2"]);
+        let output = finished("the next tap", next);
+        assert!(output.status.success(), "round {round}: {output:?}");
+        let (rate, _) = told(&output.stdout);
+        assert!(rate > 20.0, "round {round}: {rate} a second: {output:?}");
+    }
+    // By a terminal that is closed it lets go in order.
+    let tap = command(&scene.router, &["tap", &channel, "--json"]);
+    let before = scene.until("the tap", |session| attached(session, &[("tap", channel.as_str())]));
+    kill(tap.id() as i32, Signal::SIGHUP);
+    ends("the tap", tap, 0);
+    let after = scene.until("its end", |session| attached(session, &[]));
+    assert_eq!(after["epoch"], before["epoch"], "nothing had to be made afresh: {after}");
+    scene.untouched();
+}
+
 // --- inserted nodes ---------------------------------------------------------------------------------------------------
 
 const NODE: &str = "negative";
@@ -258,6 +291,29 @@ fn an_inserted_node_that_is_killed_is_held_for_until_it_comes_back_and_a_command
     scene.router.stop();
 }
 
+#[test]
+fn a_node_may_be_inserted_behind_an_inserted_one_and_either_may_go_first() {
+    let mut scene = Scene::play();
+    let behind = scene.channel("node/negative.out@anna/raw");
+    for first_goes_first in [true, false] {
+        let first = insert(&mut scene);
+        let second = attach(&scene.router, &["insert", &behind, "again"]);
+        scene.until("the second node", |session| {
+            has_channel(session, "/node/again.") && session["node_states"]["again"] == "running"
+        });
+        flows_on(&mut scene.router, 20);
+        let (one, other) = if first_goes_first { (first, second) } else { (second, first) };
+        interrupt("the one that goes first", one);
+        let stays = if first_goes_first { "again" } else { NODE };
+        scene.until("one node", |session| attached(session, &[("insert", stays)]));
+        flows_on(&mut scene.router, 20);
+        assert!(has_channel(&scene.session(), &format!("/node/{stays}.")));
+        interrupt("the other", other);
+        taken_out(&mut scene);
+    }
+    scene.untouched();
+}
+
 // --- sources ----------------------------------------------------------------------------------------------------------
 
 /// Whether the first member is sent frames of this kind from this source.
@@ -307,6 +363,46 @@ fn sources_that_are_attached_to_a_room_are_seen_and_heard_in_it_until_they_go() 
     router.stop();
 }
 
+#[test]
+fn a_source_that_is_killed_may_come_back_under_its_name() {
+    let mut router = Router::start();
+    let more = ["--session", "red", "--peer-id", "anna"];
+    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
+    eventually("anna in the room", || {
+        let sessions = router.sessions();
+        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
+    });
+    let frames = |session: &Value| {
+        let sends = session["members"][0]["media"]["sends"].as_array().cloned().unwrap_or_default();
+        let robot = sends.iter().find(|sent| sent["from"] == "robot");
+        robot.and_then(|sent| sent["frames"].as_u64()).unwrap_or(0)
+    };
+    let mut robot = attach(&router, &["source", "red", "robot", "video"]);
+    let mut before = 0;
+    for _ in 0..2 {
+        before = eventually("pictures of the robot", || {
+            let frames = frames(&router.sessions()["sessions"][0]);
+            (frames > before + 20).then_some(frames)
+        });
+        robot.kill().unwrap();
+        robot.wait().unwrap();
+        eventually("a robot that is away", || {
+            let session = &router.sessions()["sessions"][0];
+            (session["node_states"]["robot"] == "away").then_some(())
+        });
+        robot = attach(&router, &["source", "red", "robot", "video"]);
+    }
+    eventually("pictures of the third robot", || {
+        (frames(&router.sessions()["sessions"][0]) > before + 20).then_some(())
+    });
+    interrupt("the robot", robot);
+    kill(call.id() as i32, Signal::SIGINT);
+    let report = report(&call.wait_with_output().unwrap());
+    assert_eq!(report["peers"]["robot"]["video"]["out_of_order"], 0, "{report}");
+    router.wait_for_sessions(0);
+    router.stop();
+}
+
 // --- what is refused --------------------------------------------------------------------------------------------------
 
 #[test]
@@ -335,6 +431,66 @@ fn what_cannot_be_attached_or_detached_is_refused_with_what_there_is() {
     }
     // Used wrongly: nobody was asked.
     ends("a tap of nothing", command(router, &["tap", "nothing"]), 2);
+    let said = ends("pictures into a pipe", command(router, &["tap", &raw, "--show"]), 2);
+    assert!(said.contains("--show needs a terminal"), "{said}");
+    ends("pictures as JSON", command(router, &["tap", &raw, "--show", "--json"]), 2);
     ends("a node without a name", attach(router, &["insert", &raw, "No Name"]), 2);
+    scene.untouched();
+}
+
+/// Connects as a user that is nobody here. The rights of a thread are its own in Linux, and the kernel notes them for the
+/// other end.
+fn connect_as_nobody(socket: &Path) -> io::Result<UnixStream> {
+    let socket = socket.to_owned();
+    let nobody = rustix::thread::Uid::from_raw(65_534);
+    let thread = std::thread::spawn(move || {
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody)?;
+        UnixStream::connect(socket)
+    });
+    thread.join().unwrap()
+}
+
+/// A router's control socket.
+fn control(runtime: &Path) -> PathBuf {
+    let entries = fs::read_dir(runtime).unwrap().map(|entry| entry.unwrap().path());
+    let mut sockets = entries.filter(|path| path.extension().is_some_and(|it| it == "sock"));
+    sockets.next().expect("a control socket")
+}
+
+#[test]
+fn a_program_of_another_user_is_not_let_in_even_where_the_files_would_allow_it() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can be another user: not tried");
+        return;
+    }
+    let mut scene = Scene::play();
+    let runtime = scene.router.runtime();
+    let socket = control(&runtime);
+    assert_eq!(connect_as_nobody(&socket).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    // As if somebody had opened the files to all: what is left is who is at the other end.
+    let modes = [(runtime.parent().unwrap(), 0o755), (&runtime, 0o755), (&socket, 0o666)];
+    let before = modes.map(|(path, _)| (path, fs::metadata(path).unwrap().permissions()));
+    for (path, mode) in modes {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let mut stream = connect_as_nobody(&socket).unwrap();
+    let session = scene.id.parse().unwrap();
+    let detach = Operation::Detach { session, name: "nobody".into() };
+    let pid = std::process::id();
+    let hello =
+        Hello { role: Role::Operator, name: "nobody".into(), pid, encoding: Encoding::Json };
+    let mut bytes = hello.to_bytes();
+    bytes.extend(encode(Encoding::Json, &ToRouter::Operate(detach)).unwrap());
+    // The router may have closed it before it was written to.
+    let _ = stream.write_all(&bytes);
+    let mut said = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    assert!(said.is_empty(), "it was answered: {said:?}");
+    for (path, permissions) in before {
+        fs::set_permissions(path, permissions).unwrap();
+    }
+    scene.until("the call", |session| session["state"] == "active");
     scene.untouched();
 }

@@ -289,8 +289,8 @@ fn the_hostile_worker() {
     }
 }
 
-/// A folder of workers: the true codec worker, and this program as the pipeline worker.
-fn hostile_workers() -> tempfile::TempDir {
+/// A folder of workers: the true codec worker and steward, and this program as the pipeline worker, by what it runs as a test.
+pub fn hostile_workers(test: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let codec = env!("CARGO_BIN_EXE_remotemedia-codec-worker");
     std::os::unix::fs::symlink(codec, folder.path().join("remotemedia-codec-worker")).unwrap();
@@ -299,7 +299,7 @@ fn hostile_workers() -> tempfile::TempDir {
     let own = std::env::current_exe().unwrap();
     let script = folder.path().join("remotemedia-pipeline-worker");
     let text = format!(
-        "#!/bin/sh\nexec '{}' --exact hostile::the_hostile_worker --nocapture --test-threads=1\n",
+        "#!/bin/sh\nexec '{}' --exact {test} --nocapture --test-threads=1\n",
         own.display()
     );
     std::fs::write(&script, text).unwrap();
@@ -309,7 +309,7 @@ fn hostile_workers() -> tempfile::TempDir {
 
 #[test]
 fn a_worker_that_lies_in_its_headers_is_counted_and_another_session_goes_on() {
-    let workers = hostile_workers();
+    let workers = hostile_workers("hostile::the_hostile_worker");
     // What lies writes over memory by a system call that no locked worker has.
     let mut router =
         Router::with("sandbox = \"off\"\n", &["--worker-dir", workers.path().to_str().unwrap()]);
@@ -348,7 +348,7 @@ fn a_worker_that_lies_in_its_headers_is_counted_and_another_session_goes_on() {
 
 #[test]
 fn a_worker_that_was_taken_over_costs_its_own_session_at_most() {
-    let workers = hostile_workers();
+    let workers = hostile_workers("hostile::the_hostile_worker");
     let mut router =
         Router::with("sandbox = \"off\"\n", &["--worker-dir", workers.path().to_str().unwrap()]);
     for round in 0..3 {

@@ -10,6 +10,7 @@ mod attached;
 mod browser;
 mod call;
 mod chromium;
+mod floods;
 mod hostile;
 mod kills;
 mod lifecycle;

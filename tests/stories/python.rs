@@ -59,6 +59,22 @@ fn sharpness(luma: &[u8]) -> u64 {
 }
 
 #[test]
+fn a_python_worker_that_is_to_lock_itself_in_is_refused_for_it_cannot() {
+    let (command, script) = (python(), example("blur.py"));
+    let config = format!(
+        "[workers.blur]\ncommand = {command:?}\nargs = [{script:?}]\nsandbox = true\n[pipelines.soft]\n\
+         nodes = [{{ id = \"soft\", type = \"PyBlur\", worker = \"blur\" }}]\n"
+    );
+    let mut router = Router::with(&config, &[]);
+    let call = router.spawn_call(&[&pattern("5")[..], &["--pipeline", "soft"]].concat());
+    let said = ends("a call through it", call, 1);
+    assert!(said.contains("is to lock itself in"), "{said}");
+    let over = router.wait_for_sessions(0);
+    assert_eq!(over["receipts"][0]["left"], serde_json::json!([]), "{over}");
+    router.stop();
+}
+
+#[test]
 fn a_python_worker_that_the_config_names_blurs_a_calls_pictures_in_place_and_is_replaced() {
     let (command, script) = (python(), example("blur.py"));
     let config = format!(

@@ -342,6 +342,11 @@ fn an_endless_loop_is_taken_for_a_hang_and_its_process_is_replaced_until_the_nod
 }
 
 #[test]
+fn a_node_that_takes_all_memory_dies_at_the_limit_of_its_process_and_fails() {
+    convicted("Hoard", "SIGABRT").end();
+}
+
+#[test]
 fn pictures_that_kill_a_node_cost_that_node_only() {
     let config = config("", "Poison", "", "bypass");
     let mut router = Router::with(&config, &[]);
@@ -411,6 +416,62 @@ fn a_worker_that_takes_three_seconds_to_start_is_not_hung() {
 #[test]
 fn a_node_that_takes_three_seconds_to_load_its_model_is_not_hung() {
     slow_to_begin(&config("", "Load", "ms = 3000", "hold"));
+}
+
+#[test]
+fn while_a_model_loads_for_twenty_seconds_a_dead_codec_worker_is_replaced_and_the_model_is_loaded_once()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, back) = (folder.path().join("clip.y4m"), folder.path().join("back"));
+    write_clip(&clip);
+    let mut router = Router::with(&config("", "Load", "ms = 20000", "hold"), &[]);
+    let (clip, back) = (clip.to_str().unwrap(), back.to_str().unwrap());
+    let own = ["--video", clip, "--audio", "ticks", "--save", back];
+    let call = router.spawn_call(&[&own[..], &["--pipeline", "sin", "--seconds", "120"]].concat());
+    // Sound, which the node does not take, need not wait for it.
+    let heard = |session: &Value| {
+        let sends = session["members"][0]["media"]["sends"].as_array().cloned().unwrap_or_default();
+        let sound = sends.iter().find(|sent| sent["kind"] == "audio");
+        sound.and_then(|sent| sent["frames"].as_u64()).unwrap_or(0)
+    };
+    let before = eventually("sound while the model loads", || {
+        let session = router.sessions()["sessions"][0].clone();
+        (heard(&session) > 50).then_some(session)
+    });
+    kill(pid(&before, "codec"), Signal::SIGKILL);
+    let after = eventually("the next codec worker and sound of it", || {
+        let session = router.sessions()["sessions"][0].clone();
+        let on = heard(&session) > heard(&before) + 100;
+        (generation(&session, "codec", 2) && on).then_some(session)
+    });
+    assert!(pictures(&after) < 30, "the model loads still: {after}");
+    eventually("pictures of the loaded model", || {
+        (pictures(&router.sessions()["sessions"][0]) > 90).then_some(())
+    });
+    let session = &router.sessions()["sessions"][0];
+    assert!(generation(session, "custom", 1), "it was not taken for a hang: {session}");
+    kill(call.id() as i32, Signal::SIGINT);
+    report(&call.wait_with_output().unwrap());
+    router.wait_for_sessions(0);
+    router.stop();
+    let seen = seen(&std::fs::read(folder.path().join("back.ivf")).unwrap());
+    assert!(some(&seen, PROCESSED) && !some(&seen, DARK), "{seen:?}");
+}
+
+#[test]
+fn a_worker_of_the_operators_locks_itself_in_if_the_config_says_so() {
+    let mut scene = Scene::play(&config("sandbox = true", "Negative", "", "hold"));
+    let session = scene.session();
+    let custom = worker(&session, "custom").unwrap();
+    assert_eq!(custom["sandbox"]["seccomp"], true, "{session}");
+    assert!(custom["sandbox"]["landlock"].as_u64() > Some(0), "{session}");
+    // What takes its place is locked as well.
+    scene.kill();
+    scene.generation(2);
+    flows_on(&mut scene.router, 30);
+    let session = scene.session();
+    assert_eq!(worker(&session, "custom").unwrap()["sandbox"], custom["sandbox"], "{session}");
+    scene.end();
 }
 
 // --- one process for many ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +38,8 @@ pub struct Router {
     address: SocketAddr,
     folder: tempfile::TempDir,
     before: BTreeSet<String>,
-    pids: BTreeSet<i32>,
+    /// Workers that were seen, with when they started: numbers come again.
+    workers: BTreeSet<(i32, u64)>,
     stopped: bool,
     _turn: MutexGuard<'static, ()>,
 }
@@ -54,9 +55,10 @@ fn shared_memory() -> BTreeSet<String> {
         .collect()
 }
 
-fn alive(pid: i32) -> bool {
-    // A zombie is somebody's unreaped child: as good as left behind.
-    Path::new(&format!("/proc/{pid}")).exists()
+/// When the process of this number started, in the kernel's ticks. A zombie is somebody's unreaped child: as good as left
+/// behind.
+fn started(pid: i32) -> Option<u64> {
+    Some(procfs::process::Process::new(pid).ok()?.stat().ok()?.starttime)
 }
 
 impl Router {
@@ -91,7 +93,16 @@ impl Router {
             .unwrap_or_else(|| panic!("the first line is {line:?}"))
             .to_owned();
         let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-        Self { child, url, address, folder, before, pids: BTreeSet::new(), stopped: false, _turn }
+        Self {
+            child,
+            url,
+            address,
+            folder,
+            before,
+            workers: BTreeSet::new(),
+            stopped: false,
+            _turn,
+        }
     }
 
     /// Its process id.
@@ -109,13 +120,14 @@ impl Router {
         self.folder.path().join("run")
     }
 
-    /// `/api/sessions`; remembers every worker's pid, so that [`Self::stop`] can look for it.
+    /// `/api/sessions`; remembers every worker, so that [`Self::stop`] can look for it.
     pub fn sessions(&mut self) -> Value {
         let (status, body) = self.get("/api/sessions");
         assert_eq!(status, 200, "{body}");
         let value: Value = serde_json::from_str(&body).unwrap();
         for worker in value["workers"].as_array().into_iter().flatten() {
-            self.pids.extend(worker["pid"].as_i64().map(|pid| pid as i32));
+            let pid = worker["pid"].as_i64().map(|pid| pid as i32);
+            self.workers.extend(pid.and_then(|pid| Some((pid, started(pid)?))));
         }
         value
     }
@@ -184,8 +196,10 @@ impl Router {
 
     /// Looks for processes, shared memory, folders and the port.
     pub fn check_leftovers(&self) {
-        for pid in &self.pids {
-            eventually(&format!("the end of worker {pid}"), || (!alive(*pid)).then_some(()));
+        for (pid, at) in &self.workers {
+            eventually(&format!("the end of worker {pid}"), || {
+                (started(*pid) != Some(*at)).then_some(())
+            });
         }
         let own = self.folder.path().file_name().unwrap().to_string_lossy().into_owned();
         let left: Vec<String> = shared_memory()

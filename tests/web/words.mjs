@@ -40,6 +40,7 @@ test('an error without data is still told', () => {
 test('a reason that nobody knows is still told', () => {
   assert.match(disconnected('timeout'), /heard nothing/);
   assert.match(disconnected('whatever'), /ended/);
+  assert.match(disconnected('error', 'could not start: no room'), /because of an error: could not start: no room\.$/);
 });
 
 test('a worker that is replaced, a node with a fault and one that is well again are told apart', () => {

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, raise};
 use remotemedia_worker::schema::control::{GraphNode, OnFailure};
 use remotemedia_worker::schema::{AudioGeometry, Content, Stage, Stamp, VideoGeometry};
 use remotemedia_worker::worker::{
-    Catalogue, Command, Factory, NodeDescription, Output, Processor, Role, Task, TaskError,
+    Catalogue, Command, Factory, Limits, NodeDescription, Output, Processor, Role, Task, TaskError,
     TaskKind, Worker, run,
 };
 use remotemedia_worker::{Frame, Picture, PictureMut, monotonic_ns};
@@ -21,6 +21,8 @@ use std::time::Duration;
 const AFTER: u64 = 30;
 /// From this width on `Poison` cannot stand a picture.
 const POISONOUS: u16 = 640;
+/// What it may take: far more than it needs, and soon taken by `Hoard`.
+const MEMORY: u64 = 256 * 1024 * 1024;
 /// Of all node types.
 const SCHEMA: &str = r#"{"type": "object", "additionalProperties": false, "properties": {
     "after": {"type": "integer", "minimum": 0, "description": "good pictures before the sin; 30"},
@@ -101,6 +103,7 @@ enum Sin {
     Kill,
     ExitZero,
     Loop,
+    Hoard,
     Slow,
     Fails,
     Poison,
@@ -108,13 +111,14 @@ enum Sin {
 }
 
 /// By the names of their node types.
-const SINS: [(&str, Sin, &str); 10] = [
+const SINS: [(&str, Sin, &str); 11] = [
     ("Negative", Sin::None, "has no sin"),
     ("Abort", Sin::Abort, "aborts"),
     ("Segfault", Sin::Segfault, "dies of SIGSEGV"),
     ("Kill", Sin::Kill, "is killed, as by a kernel that is out of memory"),
     ("ExitZero", Sin::ExitZero, "exits with 0 in the middle of a frame"),
     ("Loop", Sin::Loop, "never comes back"),
+    ("Hoard", Sin::Hoard, "takes memory until there is none"),
     ("Slow", Sin::Slow, "takes long for each frame"),
     ("Fails", Sin::Fails, "fails on each frame"),
     ("Poison", Sin::Poison, "aborts on a picture that is 640 wide or wider"),
@@ -138,6 +142,13 @@ impl Sin {
             Self::Loop => loop {
                 std::hint::spin_loop();
             },
+            Self::Hoard => {
+                let mut hoard = Vec::new();
+                loop {
+                    // Written to, so that it is memory and not a promise.
+                    hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                }
+            }
             Self::Slow => {
                 std::thread::sleep(time);
                 None
@@ -161,6 +172,10 @@ impl Factory for Moody {
             params_schema: SCHEMA.to_owned(),
         };
         Catalogue { codecs: Vec::new(), nodes: SINS.iter().map(describe).collect() }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { memory: Some(MEMORY), ..Limits::default() }
     }
 
     fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {

@@ -16,6 +16,7 @@ use crate::worker::sandbox::{self, Limits, Part, Policy};
 use crate::worker::{Control, RouterState};
 use crate::{Inlet, Outlet, Wake};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control::{
     Catalogue, Change, ChannelSpec, Encoding, KeyframeReason, Namespace, Role, Sandbox, Task,
@@ -35,6 +36,8 @@ pub const WAKE: &str = "wake/steward";
 const BEAT: Duration = Duration::from_millis(100);
 /// Frames of one channel that are handed on before the others have their turn (chosen: what a channel holds).
 const BUDGET: usize = 16;
+/// What it may take of the machine (chosen: it has 4 MB of its own, and a dozen descriptors a peer).
+const LIMITS: Limits = Limits { memory: Some(256 << 20), descriptors: 4096 };
 /// Dead processes' ports that are told at once; what is left over goes with the session.
 const MAX_RESIDUE: usize = 1024;
 /// The same wish for a keyframe is said again after so long only.
@@ -87,6 +90,7 @@ struct Kept {
 
 struct Steward {
     control: Control,
+    signals: SignalFd,
     units: Units,
     kept: Option<Kept>,
     /// It has been given a session: under its lock it could open no other.
@@ -99,16 +103,18 @@ struct Steward {
 
 impl Steward {
     fn start() -> Result<Self, StartFault> {
-        let _signals = process::signals(true)?;
+        let signals = process::signals(true)?;
         let policy = Policy::told().map_err(StartFault::Sandbox)?;
         let socket = process::control_socket()?;
         let units = Units::new(process::data_socket()?)?;
         process::harden()?;
+        sandbox::limit_memory(LIMITS.memory);
         let mut control = Control::greet(socket, Role::Steward, "steward", Encoding::Bincode)?;
         control.say(&ToRouter::Catalogue(Catalogue::default()));
         let next_beat = Instant::now();
         Ok(Self {
             control,
+            signals,
             units,
             kept: None,
             taken: false,
@@ -129,6 +135,9 @@ impl Steward {
             }
             if router == RouterState::Gone || !self.enter()? {
                 return Ok(());
+            }
+            if let Ok(Some(_)) = self.signals.read_signal() {
+                self.over = true;
             }
             self.exit();
             self.units.flush()?;
@@ -153,13 +162,14 @@ impl Steward {
         let limit = u16::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
         let (orders, data) =
             (PollFd::new(self.control.as_fd(), orders), PollFd::new(self.units.as_fd(), data));
+        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
         // An interrupted wait is a round for nothing.
         let _ = match &self.kept {
             Some(kept) => {
                 let frames = PollFd::new(kept.wake.as_fd(), PollFlags::POLLIN);
-                poll(&mut [orders, data, frames], PollTimeout::from(limit))
+                poll(&mut [orders, data, signals, frames], PollTimeout::from(limit))
             }
-            None => poll(&mut [orders, data], PollTimeout::from(limit)),
+            None => poll(&mut [orders, data, signals], PollTimeout::from(limit)),
         };
     }
 
@@ -206,7 +216,7 @@ impl Steward {
         }
         let kept = Kept::open(session, namespace).map_err(|fault| fault.to_string())?;
         let root = Path::new(&namespace.root);
-        let locked = sandbox::lock(self.policy, Part::Keeps, root, Limits::default());
+        let locked = sandbox::lock(self.policy, Part::Keeps, root, LIMITS);
         let sandbox =
             locked.map_err(|open| format!("the steward cannot lock itself in: {open}"))?;
         self.kept = Some(kept);

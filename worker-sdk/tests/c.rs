@@ -90,6 +90,41 @@ fn it_reads_the_headers_that_other_languages_know() {
     }
 }
 
+#[test]
+fn it_reads_the_messages_that_other_languages_know() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = built(folder.path());
+    let read = |frame: &str| {
+        let output = Command::new(&program).args(["--message", frame]).output();
+        output.expect("started")
+    };
+    for file in ["to_worker.json", "to_router.json"] {
+        let vectors = std::fs::read_to_string(root().join("shm-schema/vectors").join(file));
+        let vectors: Vec<Value> =
+            serde_json::from_str(&vectors.expect("the vectors")).expect("a list");
+        assert!(vectors.len() >= 16, "{file}");
+        for vector in vectors {
+            let message = &vector["message"];
+            let (kind, body) = match message.as_object().and_then(|object| object.iter().next()) {
+                Some((kind, body)) => (kind.as_str(), body),
+                None => (message.as_str().expect("a kind alone"), &Value::Null),
+            };
+            // The first that the text has, wherever it stands.
+            let session = body["session"].as_str().or_else(|| {
+                let inner = body.as_object()?.values().next()?;
+                inner["session"].as_str().or_else(|| inner[0]["session"].as_str())
+            });
+            let beats = kind == "heartbeat";
+            let session = session.or(beats.then_some("demo")).unwrap_or("no session");
+            let output = read(vector["json_frame"].as_str().expect("hex digits"));
+            assert_eq!(said(&output), format!("{kind} of {session}\n"), "{message}");
+        }
+    }
+    for wrong in ["", "00", "02000000", "0300000022612200", "030000007b2261", "05000000226122"] {
+        assert!(!read(wrong).status.success(), "{wrong}");
+    }
+}
+
 fn built(folder: &Path) -> PathBuf {
     let program = folder.join("hello");
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());

@@ -382,7 +382,8 @@ impl Call<'_> {
             method::DISCONNECTED => {
                 let gone: Disconnected = params(given)?;
                 if gone.from.as_str() == ROUTER {
-                    bail!("the router hung up: {}", wire_name(&gone.reason));
+                    let why = gone.details.unwrap_or_else(|| wire_name(&gone.reason));
+                    bail!("the router hung up: {why}");
                 }
             }
             method::TIMEOUT => bail!("the router did not answer the offer in time"),

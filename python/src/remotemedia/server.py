@@ -308,4 +308,7 @@ def _signals(attached: bool) -> Outbox:
     # Python writes the number of a signal to the ringer only where a handler of its own is installed.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, (lambda *_: None) if attached else signal.SIG_IGN)
+    if attached:
+        # Its terminal was closed.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     return outbox

@@ -20,7 +20,7 @@ from .messages import (
 )
 from .ports import Attachment, Inlet, Outlet
 from .process import Marks
-from .task import Answer, Make, TaskFault, TaskThread, Tell, Wiring, params_of
+from .task import Answer, Make, Shelf, TaskFault, TaskThread, Tell, Wiring, params_of
 
 log = logging.getLogger("remotemedia")
 
@@ -50,6 +50,7 @@ class Session:
     def __init__(self, id: str, namespace: Namespace, make: Make, tell: Tell, marks: Marks) -> None:
         self._id, self._make, self._tell, self._marks = id, make, tell, marks
         self._attachment = Attachment(namespace)
+        self._shelf = Shelf()
         self._epoch: Optional[int] = None
         self._tasks: dict[int, TaskThread] = {}
         self._prepared: Optional[Prepared] = None
@@ -178,7 +179,15 @@ class Session:
             raise Refusal(f"a session may have {MAX_TASKS} tasks in one worker")
         self._serial += 1
         prepared.added[task.id] = TaskThread(
-            self._id, prepared.epoch, self._serial, task, self._attachment, self._make, self._tell, self._marks
+            self._id,
+            prepared.epoch,
+            self._serial,
+            task,
+            self._attachment,
+            self._make,
+            self._tell,
+            self._marks,
+            self._shelf,
         )
         prepared.unmade.add(task.id)
 

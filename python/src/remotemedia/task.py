@@ -133,11 +133,50 @@ Tell = Callable[[Note], None]
 Make = Callable[[Task], Processor]
 
 
+class Shelf:
+    """Processors that were made for a wiring which never came into force: a model that took long to load is not loaded twice
+    because something else had to change meanwhile."""
+
+    MOST = 4
+    """Processors that one session keeps: a model may be large."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[tuple[Any, ...], Processor]] = []
+        self._lock = threading.Lock()
+
+    def take(self, task: Task) -> Optional[Processor]:
+        """One for this task that has not seen a frame yet."""
+        with self._lock:
+            for place, (key, processor) in enumerate(self._all):
+                if key == self._key(task):
+                    del self._all[place]
+                    return processor
+        return None
+
+    def put(self, task: Task, processor: Processor) -> None:
+        """Keeps it; the oldest goes when there are too many."""
+        with self._lock:
+            self._all = [*self._all, (self._key(task), processor)][-self.MOST :]
+
+    @staticmethod
+    def _key(task: Task) -> tuple[Any, ...]:
+        return (task.kind, task.nodes, task.media)
+
+
 class TaskThread:
     """A task, its ports, and its thread. The methods up to :meth:`beat` are the main thread's."""
 
     def __init__(
-        self, session: str, epoch: int, serial: int, task: Task, attachment: Attachment, make: Make, tell: Tell, marks: Marks
+        self,
+        session: str,
+        epoch: int,
+        serial: int,
+        task: Task,
+        attachment: Attachment,
+        make: Make,
+        tell: Tell,
+        marks: Marks,
+        shelf: Shelf,
     ) -> None:
         self.task = task
         self.serial = serial
@@ -160,6 +199,7 @@ class TaskThread:
         self._asked = -KEYFRAME_INTERVAL
         self._produce_at: Optional[float] = None
         self._processor = Processor()
+        self._shelf = shelf
         self._out = Output(session, self._output, self.counters, tell, self._place)
         self._thread = threading.Thread(target=self._main, name=f"{task.kind}-{task.id}", daemon=True)
         self._thread.start()
@@ -215,6 +255,8 @@ class TaskThread:
             self._tell(Made(self._session, self._epoch, self.task.id, error))
             # One that could not be made waits for its stop as well: the main thread drops it when it hears of it.
             self._run(broken=error is not None)
+            if error is None and not self._running and self.task.kind != "tap":
+                self._shelf.put(self.task, self._processor)
         except BaseException:
             log.exception("task %d failed", self.task.id)
         finally:
@@ -223,7 +265,7 @@ class TaskThread:
 
     def _made(self) -> Optional[str]:
         try:
-            self._processor = self._make(self.task)
+            self._processor = self._shelf.take(self.task) or self._make(self.task)
         except TaskFault as fault:
             return str(fault)
         except Exception as fault:

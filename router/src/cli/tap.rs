@@ -1,7 +1,8 @@
 //! `remotemedia tap`: a channel's frames while they pass: how many, how large, how old, how many were missed; and into a
-//! file.
+//! file, or onto the terminal.
 
 mod save;
+mod show;
 
 use super::Failure;
 use super::target::Target;
@@ -14,6 +15,7 @@ use remotemedia_worker::worker::{
 use remotemedia_worker::{Frame, monotonic_ns};
 use save::Saver;
 use serde_json::json;
+use show::Show;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ pub struct Args {
     /// Save what passes: pictures as Y4M, access units as IVF, sound as WAV
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    /// Show the pictures of a raw video channel in this terminal, as well as it can
+    #[arg(long, conflicts_with = "json")]
+    show: bool,
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -36,6 +41,8 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
+    // Before a file is emptied for nothing, and while no router waits for what a slow terminal answers.
+    let show = args.show.then(Show::new).transpose()?;
     let saver = match &args.save {
         Some(path) => {
             Some(Saver::create(path).with_context(|| format!("cannot write {}", path.display()))?)
@@ -47,6 +54,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let tap = Tap {
         json: args.target.json,
         saver,
+        show,
         seconds: args.seconds,
         told: now,
         count: Count::default(),
@@ -66,19 +74,26 @@ impl Factory for Once {
         Catalogue::default()
     }
 
-    fn make(&mut self, _: &Task) -> Result<Box<dyn Processor>, TaskError> {
-        let tap = self.0.take().ok_or_else(|| TaskError::failed("it reads one channel"))?;
+    fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {
+        let mut tap = self.0.take().ok_or_else(|| TaskError::failed("it reads one channel"))?;
+        if let Some(show) = &mut tap.show {
+            show.start(task)?;
+        }
         if let Some(seconds) = tap.seconds {
-            // As Ctrl-C does: the router is told, and the process ends. From a thread of this one, which has SIGTERM blocked:
-            // it is for the main thread.
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_secs(seconds));
-                let own = nix::unistd::getpid();
-                let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM);
+                end();
             });
         }
         Ok(Box::new(tap))
     }
+}
+
+/// As Ctrl-C does: the router is told, and the process ends. To be called from a thread that this one started, which has
+/// SIGTERM blocked: it is for the main thread.
+fn end() {
+    let own = nix::unistd::getpid();
+    let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM);
 }
 
 #[derive(Default)]
@@ -94,6 +109,7 @@ struct Count {
 struct Tap {
     json: bool,
     saver: Option<Saver>,
+    show: Option<Show>,
     seconds: Option<u64>,
     told: Instant,
     count: Count,
@@ -124,6 +140,9 @@ impl Processor for Tap {
             saver.write(frame).map_err(|e| TaskError::failed(e.to_string()))?;
         }
         let now = Instant::now();
+        if let Some(show) = &mut self.show {
+            show.picture(frame, now);
+        }
         if now.duration_since(self.told) >= EVERY {
             self.tell(now);
         }
@@ -151,10 +170,14 @@ impl Tap {
                        "keyframes": keyframes, "empty": empty, "content": self.last})
             );
         } else {
-            println!(
+            let line = format!(
                 "{rate:6.1} /s  {kbit:9.0} kb/s  age {age:6.1} ms  missed {missed}  keyframes {keyframes}  empty {empty}  {}",
                 self.last
             );
+            match &mut self.show {
+                Some(show) => show.tell(line),
+                None => println!("{line}"),
+            }
         }
     }
 }

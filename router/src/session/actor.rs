@@ -13,6 +13,7 @@ use super::dance::{Dance, Leases};
 use super::describe::Receipt;
 use super::life::{self, Cause, Life, Times};
 use super::member::{self, Report};
+use super::mending::Mending;
 use super::negotiate::{self, Outcome};
 use super::output::Outputs;
 use super::recovery::Recovery;
@@ -23,7 +24,7 @@ use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
 pub use attached::Joiner;
 use attached::{Absent, Tap};
 use remotemedia_peer::{self as rtc, Candidate};
-use remotemedia_shm_schema::control::{Operation, Sandbox, TaskId};
+use remotemedia_shm_schema::control::{Operation, Sandbox, TaskId, ThreadBeat};
 use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
 use remotemedia_signaling::Room;
 use remotemedia_signaling::message::RequestId;
@@ -39,9 +40,11 @@ use tokio::task::JoinSet;
 pub const QUEUE: usize = 1024;
 /// Events of one connection that may wait for its member: 200 ms of a fast sender.
 const EVENTS: usize = 512;
-/// A worker must be there within this, or the session does not start (DESIGN: the start limit is 30 s; a caller who
+/// A worker of ours must be there within this, or the session does not start (DESIGN: the start limit is 30 s; a caller who
 /// waits for an answer is told earlier).
 const LEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for an operator's own, which may load a model first: the whole start limit.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often statistics go to the pages.
 const STATISTICS: Duration = Duration::from_secs(1);
 /// Changes in a row that may be late (chosen: 6 s), until only another wish is tried.
@@ -180,6 +183,9 @@ struct Actor {
     lost_early: BTreeSet<WorkerId>,
     leases: Leases,
     recovery: Recovery,
+    mending: Mending,
+    /// Processes that died in the namespace in force.
+    residents: u32,
     /// What dead workers' marks may name, until they are examined.
     tasks_of_dead: BTreeMap<WorkerId, BTreeMap<TaskId, TaskKey>>,
     /// When each process was lost that is not known to be away yet.
@@ -192,6 +198,8 @@ struct Actor {
     /// Attached ones that broke off, by their names.
     away: BTreeMap<String, Absent>,
     generations: BTreeMap<Role, u32>,
+    /// What attached programs last told of their threads.
+    beats: BTreeMap<Role, Vec<ThreadBeat>>,
     /// What locks each process, as it told.
     sandboxes: BTreeMap<Role, Sandbox>,
     outputs: Outputs,
@@ -206,6 +214,8 @@ struct Actor {
     residues: JoinSet<()>,
     sources: BTreeMap<Source, u64>,
     keyframes: BTreeMap<Product, Keyframe>,
+    /// When a worker's wish for a keyframe of a source was last passed on.
+    wished: BTreeMap<Source, Instant>,
     bitrates: BTreeMap<Product, u32>,
     nodes: Arc<[(u8, NodeId)]>,
     worker_events: mpsc::Sender<WorkerEvent>,
@@ -214,6 +224,8 @@ struct Actor {
     outcomes: mpsc::Sender<(PeerId, Outcome)>,
     closing: Vec<oneshot::Sender<Receipt>>,
     node_errors: BTreeMap<String, String>,
+    /// When each node's last error was told.
+    node_error_at: BTreeMap<NodeId, Instant>,
     /// The last that was told of each node that ever was not running.
     node_states: BTreeMap<String, String>,
 }
@@ -256,6 +268,8 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         lost_early: BTreeSet::new(),
         leases: Leases::new(),
         recovery: Recovery::default(),
+        mending: Mending::default(),
+        residents: 0,
         tasks_of_dead: BTreeMap::new(),
         lost_at: BTreeMap::new(),
         taps: BTreeMap::new(),
@@ -263,6 +277,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         stood: BTreeSet::new(),
         away: BTreeMap::new(),
         generations: BTreeMap::new(),
+        beats: BTreeMap::new(),
         sandboxes: BTreeMap::new(),
         outputs: Outputs::default(),
         relay: None,
@@ -273,6 +288,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         residues: JoinSet::new(),
         sources: BTreeMap::new(),
         keyframes: BTreeMap::new(),
+        wished: BTreeMap::new(),
         bitrates: BTreeMap::new(),
         nodes,
         worker_events,
@@ -281,6 +297,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         outcomes,
         closing: Vec::new(),
         node_errors: BTreeMap::new(),
+        node_error_at: BTreeMap::new(),
         node_states: BTreeMap::new(),
         settings,
         around,
@@ -359,7 +376,8 @@ impl Actor {
             tracing::warn!(session = %self.id, times = self.late, ?late, "a change of wiring was not ready in time");
             let attached = late.iter().all(|role| matches!(role, Role::Attached(_)));
             if attached || self.late >= MAX_LATE {
-                self.unwilling(late, "it was not ready in time");
+                self.unwilling(late.clone(), "it was not ready in time");
+                self.end_hung(&late);
                 if self.ready.is_none() {
                     let why = "the workers were not ready in time";
                     self.live(life::Event::StartFailed(why.into()));

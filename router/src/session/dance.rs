@@ -3,8 +3,8 @@
 use super::budget::{Budget, NoRoom};
 use super::wiring::{Desired, Plan, Product, Source, Step, Wiring};
 use crate::workers::{Lease, Role};
-use remotemedia_shm_schema::SessionId;
-use remotemedia_shm_schema::control::{Change, ChannelSpec, TaskId, ToWorker};
+use remotemedia_shm_schema::control::{Change, ChannelSpec, GraphNode, TaskId, TaskKind, ToWorker};
+use remotemedia_shm_schema::{ChannelName, NodeId, SessionId};
 use remotemedia_worker::namespace::{Ground, Runtime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same where a program that somebody attached by hand begins one: the call's other changes wait for it (chosen).
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this, what is wanted besides does not wait any longer for what a process makes (chosen: what loads no model takes
+/// less).
+const SLOW: Duration = Duration::from_millis(500);
 /// Services that nobody needs are held for so long after a switch: until every worker has let go of them.
 const FORGET_AFTER: Duration = Duration::from_secs(1);
 
@@ -26,7 +29,17 @@ struct Pending {
     creating: bool,
     waiting: BTreeSet<Role>,
     since: Instant,
-    timeout: Duration,
+}
+
+/// What is wanted and is made slowly: all else is wired without it first.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Who makes it.
+    makers: BTreeSet<Role>,
+    /// Of these, those that do nothing else yet.
+    roles: BTreeSet<Role>,
+    nodes: BTreeSet<NodeId>,
+    sources: BTreeSet<Source>,
 }
 
 /// The session's processes, by what they do in it.
@@ -57,6 +70,11 @@ pub(super) struct Dance {
     floor: u64,
     retired: Vec<(Instant, Vec<String>)>,
     refusals: u32,
+    /// While a step is under way.
+    aside: Aside,
+    /// Who was asked to make something and has not yet, since when: a step that is called off for others does not give them
+    /// more time.
+    making: BTreeMap<Role, Instant>,
 }
 
 impl Dance {
@@ -77,6 +95,8 @@ impl Dance {
             floor: 0,
             retired: Vec::new(),
             refusals: 0,
+            aside: Aside::default(),
+            making: BTreeMap::new(),
         })
     }
 
@@ -99,8 +119,13 @@ impl Dance {
     pub(super) fn begin_anew(&mut self, runtime: &Runtime) -> anyhow::Result<Ground> {
         let ground = Ground::make(runtime)?;
         self.budget.spent_in(&ground.namespace().prefix);
+        if let Some(pending) = self.pending.take() {
+            // Whoever lives on may still answer to it.
+            self.wiring.called_off(&pending.next);
+        }
+        self.aside = Aside::default();
+        self.making.clear();
         self.wiring = self.wiring.anew();
-        self.pending = None;
         self.dead.clear();
         self.retired.clear();
         Ok(std::mem::replace(&mut self.ground, ground))
@@ -129,7 +154,17 @@ impl Dance {
     /// A worker died: what was prepared with it is void.
     pub(super) fn lost(&mut self, role: Role, survivors: &Leases) {
         self.dead.insert(role);
-        self.abandon(survivors);
+        self.making.remove(&role);
+        self.give_up(survivors);
+    }
+
+    /// A reader of this channel died with its place: the channel is made afresh with the next step.
+    pub(super) fn wear(&mut self, channel: &ChannelName) {
+        self.wiring.wear(channel);
+        // A step under way was planned without that.
+        if let Some(pending) = &mut self.pending {
+            pending.next.wear(channel);
+        }
     }
 
     /// Whether the process of this role that the wiring in force counts on is dead.
@@ -148,17 +183,34 @@ impl Dance {
         leases: &Leases,
         now: Instant,
     ) -> anyhow::Result<Option<Ports>> {
-        if self.pending.is_some() {
-            return Ok(None);
-        }
+        let instead = match &self.pending {
+            None => None,
+            Some(pending) if pending.makes_slowly(now) => {
+                self.aside.take(pending, &self.wiring, &self.dead);
+                Some(self.aside.without(desired))
+            }
+            Some(_) => return Ok(None),
+        };
+        let desired = instead.as_ref().unwrap_or(desired);
         let Some((step, next)) = self.wiring.plan(desired, &self.dead) else {
-            self.dead.clear();
+            if self.pending.is_none() {
+                self.dead.clear();
+            }
             return Ok(None);
         };
         let Some(steward) = leases.get(&Role::Steward) else { return Ok(None) };
         if !step.changes.keys().all(|role| leases.contains_key(role)) {
             return Ok(None);
         }
+        // What a model that still loads is for waits; the processes keep what they have loaded until it is asked for again.
+        self.abandon(leases);
+        let (step, next) = match instead.is_some() {
+            true => match self.wiring.plan(desired, &self.dead) {
+                Some(planned) => planned,
+                None => return Ok(None),
+            },
+            false => (step, next),
+        };
         if let Err(error) = self.reserve(&step, &next) {
             self.wiring.called_off(&next);
             return Err(error.into());
@@ -172,17 +224,12 @@ impl Dance {
                 channels: step.channels.clone(),
             });
         }
-        let mut timeout = READY_TIMEOUT;
-        for (role, changes) in &step.changes {
-            let begins = changes.iter().any(|change| matches!(change, Change::Add(_)));
-            timeout = timeout.max(match role {
-                Role::Custom(_) if begins => MODEL_TIMEOUT,
-                Role::Attached(_) if begins => ATTACH_TIMEOUT,
-                _ => READY_TIMEOUT,
-            });
+        self.making.retain(|role, _| self.aside.makers.contains(role) || begins(&step, *role));
+        for role in step.changes.keys().filter(|role| begins(&step, **role)) {
+            self.making.entry(*role).or_insert(now);
         }
         let waiting = step.changes.keys().copied().collect();
-        self.pending = Some(Pending { step, next, creating, waiting, since: now, timeout });
+        self.pending = Some(Pending { step, next, creating, waiting, since: now });
         if !creating {
             self.prepare(leases);
         }
@@ -200,12 +247,12 @@ impl Dance {
         leases: &Leases,
         now: Instant,
     ) -> anyhow::Result<Option<Ports>> {
-        let Some(pending) = self.pending.as_mut().filter(|p| p.step.epoch == epoch) else {
-            return Ok(None);
-        };
+        // Said twice it would have everybody open all of it a second time.
+        let asked = self.pending.as_mut().filter(|p| p.step.epoch == epoch && p.creating);
+        let Some(pending) = asked else { return Ok(None) };
         pending.creating = false;
         if let Some(error) = error {
-            self.abandon(leases);
+            self.give_up(leases);
             return Err(anyhow::Error::msg(error));
         }
         self.prepare(leases);
@@ -236,6 +283,7 @@ impl Dance {
     ) -> Option<Ports> {
         let pending = self.pending.as_mut().filter(|p| p.step.epoch == epoch && !p.creating)?;
         pending.waiting.remove(&role);
+        self.making.remove(&role);
         self.switch_if_ready(leases, now)
     }
 
@@ -243,7 +291,8 @@ impl Dance {
     pub(super) fn refused(&mut self, epoch: u32, leases: &Leases) -> bool {
         let concerned = self.pending.as_ref().is_some_and(|p| p.step.epoch == epoch);
         if concerned {
-            self.abandon(leases);
+            self.making.clear();
+            self.give_up(leases);
         }
         concerned
     }
@@ -261,18 +310,29 @@ impl Dance {
         if !due.is_empty() {
             self.forget(due, leases);
             // Less is always possible.
-            let _ = self.budget.take(bytes_of(self.wiring.channels()).max(self.floor));
+            let _ = match &self.pending {
+                Some(pending) => self.reserve(&pending.step, &pending.next),
+                None => self.budget.take(bytes_of(self.wiring.channels()).max(self.floor)),
+            };
         }
-        let over = |p: &&Pending| now.saturating_duration_since(p.since) >= p.timeout;
-        let late = self.pending.as_ref().filter(over).map(|p| match p.creating {
+        let Some(pending) = &self.pending else { return BTreeSet::new() };
+        let late: BTreeSet<Role> = match pending.creating {
             // The others have not been told of it yet.
-            true => [Role::Steward].into(),
-            false => p.waiting.clone(),
-        });
-        if late.is_some() {
-            self.abandon(leases);
+            true => [Role::Steward]
+                .into_iter()
+                .filter(|_| pending.late(pending.since, Role::Steward, now))
+                .collect(),
+            false => {
+                let since = |role| self.making.get(role).copied().unwrap_or(pending.since);
+                let waiting = pending.waiting.iter();
+                waiting.filter(|role| pending.late(since(role), **role, now)).copied().collect()
+            }
+        };
+        if !late.is_empty() {
+            self.making.retain(|role, _| !late.contains(role));
+            self.give_up(leases);
         }
-        late.unwrap_or_default()
+        late
     }
 
     fn reserve(&self, step: &Step, next: &Wiring) -> Result<(), NoRoom> {
@@ -294,6 +354,7 @@ impl Dance {
             lease.send(ToWorker::Switch { session: self.session.clone(), epoch: step.epoch });
         }
         self.wiring = next;
+        self.aside = Aside::default();
         self.dead.clear();
         self.retired.push((now, step.forget));
         Some(Ports {
@@ -302,6 +363,12 @@ impl Dance {
             inlets: step.inlets,
             closed_inlets: step.closed_inlets,
         })
+    }
+
+    /// What is under way is off, and with it what was put off for it.
+    fn give_up(&mut self, leases: &Leases) {
+        self.aside = Aside::default();
+        self.abandon(leases);
     }
 
     fn abandon(&mut self, leases: &Leases) {
@@ -343,6 +410,79 @@ impl Dance {
     }
 }
 
+impl Aside {
+    /// Puts aside what the step under way still waits for.
+    fn take(&mut self, pending: &Pending, wiring: &Wiring, dead: &BTreeSet<Role>) {
+        for role in &pending.waiting {
+            self.makers.insert(*role);
+            if dead.contains(role) || wiring.tasks_of(*role).next().is_none() {
+                self.roles.insert(*role);
+                continue;
+            }
+            for change in pending.step.changes(*role) {
+                let Change::Add(task) = change else { continue };
+                let key = pending.next.tasks().find(|(_, other)| other.id == task.id);
+                let Some(source) = key.map(|(key, _)| key.source()) else { continue };
+                // What flows already goes on to flow, without the nodes that are new in it.
+                let running = wiring.tasks_of(*role).filter(|(key, _)| key.source() == source);
+                let running: Vec<&GraphNode> = running.flat_map(|(_, t)| nodes(&t.kind)).collect();
+                let fresh = nodes(&task.kind).iter();
+                let fresh = fresh.filter(|node| running.iter().all(|other| other.id != node.id));
+                let fresh: Vec<NodeId> = fresh.map(|node| node.id.clone()).collect();
+                if running.is_empty() || fresh.is_empty() {
+                    self.sources.insert(source.clone());
+                } else {
+                    self.nodes.extend(fresh);
+                }
+            }
+        }
+    }
+
+    /// What is wanted but for this.
+    fn without(&self, desired: &Desired) -> Desired {
+        let mut without = desired.clone();
+        without.absence.roles.extend(&self.roles);
+        without.absence.nodes.extend(self.nodes.iter().cloned());
+        without.sources.retain(|source, _| !self.sources.contains(source));
+        without.products.retain(|product| !self.sources.contains(&product.source));
+        without.inserts.retain(|insert| !self.sources.contains(&insert.source));
+        without
+    }
+}
+
+fn nodes(kind: &TaskKind) -> &[GraphNode] {
+    match kind {
+        TaskKind::Graph { nodes } => nodes,
+        _ => &[],
+    }
+}
+
+/// Whether a step asks a process of this role, which may load a model for it, to begin a task.
+fn begins(step: &Step, role: Role) -> bool {
+    matches!(role, Role::Custom(_) | Role::Attached(_))
+        && step.changes(role).iter().any(|change| matches!(change, Change::Add(_)))
+}
+
+impl Pending {
+    /// Whether all that it waits for is what an operator's or an attached program makes, which may load a model for it.
+    fn makes_slowly(&self, now: Instant) -> bool {
+        !self.creating
+            && now.saturating_duration_since(self.since) >= SLOW
+            && !self.waiting.is_empty()
+            && self.waiting.iter().all(|role| begins(&self.step, *role))
+    }
+
+    /// Whether a process that was asked at this time should be ready by now.
+    fn late(&self, since: Instant, role: Role, now: Instant) -> bool {
+        let timeout = match role {
+            Role::Custom(_) if begins(&self.step, role) => MODEL_TIMEOUT,
+            Role::Attached(_) if begins(&self.step, role) => ATTACH_TIMEOUT,
+            _ => READY_TIMEOUT,
+        };
+        now.saturating_duration_since(since) >= timeout
+    }
+}
+
 fn bytes_of<'a>(channels: impl IntoIterator<Item = &'a ChannelSpec>) -> u64 {
     channels.into_iter().map(remotemedia_worker::namespace::bytes_of).sum()
 }
@@ -351,3 +491,6 @@ fn step_services(step: &Step) -> Vec<String> {
     let channels = step.channels.iter().map(|channel| channel.service.clone());
     channels.chain(step.wakes.iter().cloned()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 use super::budget::NoRoom;
 use super::dance::Dance;
 use super::member::{self, Snapshot};
+use super::mending::Mended;
 use super::stages::Percentiles;
 use super::wiring::{Product, TaskKey};
 use crate::workers::{Pool, WorkerView};
 use remotemedia_peer::PeerError;
 use remotemedia_shm_schema::contract::DropReason;
-use remotemedia_shm_schema::control::{ChannelSpec, Counters, Sandbox, TaskId};
+use remotemedia_shm_schema::control::{ChannelSpec, Counters, Sandbox, TaskId, ThreadBeat};
 use remotemedia_shm_schema::{Media, NodeId, PeerId, SessionId};
 use remotemedia_signaling::message::{Code, Error};
 use serde::Serialize;
@@ -41,6 +42,9 @@ pub struct Receipt {
     pub ready_ms: Option<f64>,
     /// Milliseconds that the end took.
     pub took_ms: f64,
+    /// Processes that died in it, and how long it took until media came again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<Mended>,
     /// What could not be removed; empty.
     pub left: Vec<String>,
 }
@@ -120,6 +124,8 @@ pub(super) struct Picture {
     pub(super) node_errors: BTreeMap<String, String>,
     pub(super) node_states: BTreeMap<String, String>,
     pub(super) attached: Vec<Attached>,
+    /// What attached programs told of their threads, by their names.
+    pub(super) beats: Vec<(String, Vec<ThreadBeat>)>,
     pub(super) members: Vec<Member>,
     pub(super) nodes: Arc<[(u8, NodeId)]>,
     pub(super) pool: Pool,
@@ -248,10 +254,11 @@ impl Picture {
     ) -> impl Iterator<Item = (TaskId, &'a str, Counters)> {
         workers
             .iter()
-            .filter(|worker| worker.session.as_ref() == Some(&self.session))
-            .flat_map(|worker| worker.threads.iter().map(move |thread| (worker, thread)))
+            .map(|worker| (worker.name.as_str(), &*worker.threads))
+            .chain(self.beats.iter().map(|(name, threads)| (name.as_str(), threads.as_slice())))
+            .flat_map(|(name, threads)| threads.iter().map(move |thread| (name, thread)))
             .filter(|(_, thread)| thread.session == self.session)
-            .map(|(worker, thread)| (thread.task, worker.name.as_str(), thread.counters))
+            .map(|(name, thread)| (thread.task, name, thread.counters))
     }
 
     fn task_rows(&self, workers: &[WorkerView]) -> Vec<Value> {

@@ -7,6 +7,7 @@
 //! | [`sdp`] | pure: what an answer agreed to |
 //! | [`actor`] | its one task: takes commands, reports, wake-ups; owns everything below |
 //! | [`recovery`] | pure: what follows from the deaths of its processes |
+//! | [`mending`] | pure: how long each recovery took |
 //! | [`budget`] | shared memory that it may take |
 //! | [`dance`] | prepare → ready → switch with the workers |
 //! | [`output`] | what encoders made, as packets, to the members that view it |
@@ -24,6 +25,7 @@ mod egress;
 mod ingress;
 pub mod life;
 mod member;
+pub mod mending;
 mod negotiate;
 mod output;
 pub mod recovery;

@@ -9,7 +9,7 @@
 use super::wiring::Source;
 use crate::workers::Role;
 use remotemedia_shm_schema::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Deaths in a row after which a process is not replaced (DESIGN: 5).
@@ -22,6 +22,12 @@ const CONVICTED: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause (chosen).
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Convicts of tracks that left, kept for [`HEALTHY`] (chosen: a room has 16 peers by default).
+const MAX_GONE: usize = 64;
+/// With so many tracks convicted in a session, the next one is on its first suspicion if it is the only suspect (chosen):
+/// whoever comes again under ever new names is not given two deaths each time.
+const WARY: usize = 3;
 
 /// What a process may have died of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +67,8 @@ pub struct Recovery {
     roles: BTreeMap<Role, Health>,
     records: BTreeMap<Suspect, Record>,
     convicted: BTreeMap<Suspect, String>,
+    /// Of tracks that left, since when.
+    gone: BTreeMap<Suspect, (Instant, String)>,
 }
 
 impl Recovery {
@@ -93,6 +101,13 @@ impl Recovery {
         suspects: impl IntoIterator<Item = Suspect>,
     ) -> Vec<Suspect> {
         self.roles.entry(role).or_default().error = Some(how.to_owned());
+        // One death is one suspicion, however many threads had to do with the track.
+        let suspects: BTreeSet<Suspect> = suspects.into_iter().collect();
+        self.expire(now);
+        let tracks = self.convicted.keys().chain(self.gone.keys());
+        let tracks = tracks.filter(|suspect| matches!(suspect, Suspect::Track(_))).count();
+        let alone = suspects.len() == 1 && matches!(suspects.first(), Some(Suspect::Track(_)));
+        let enough = if alone && tracks >= WARY { 1 } else { CONVICTED };
         let mut convicted = Vec::new();
         for suspect in suspects {
             if self.convicted.contains_key(&suspect) {
@@ -105,7 +120,7 @@ impl Recovery {
             }
             record.count += 1;
             record.last = now;
-            if record.count >= CONVICTED {
+            if record.count >= enough {
                 self.records.remove(&suspect);
                 self.convicted.insert(suspect.clone(), how.to_owned());
                 convicted.push(suspect);
@@ -148,11 +163,27 @@ impl Recovery {
         self.convicted.remove(suspect).is_some()
     }
 
-    /// A track is gone: a later one of the same name is another's.
-    pub fn forget(&mut self, source: &Source) {
+    /// A track is gone; what it was convicted of holds for one of the same name that comes soon.
+    pub fn left(&mut self, now: Instant, source: &Source) {
         let suspect = Suspect::Track(source.clone());
         self.records.remove(&suspect);
-        self.convicted.remove(&suspect);
+        self.expire(now);
+        if let Some(how) = self.convicted.remove(&suspect)
+            && self.gone.len() < MAX_GONE
+        {
+            self.gone.insert(suspect, (now, how));
+        }
+    }
+
+    /// A track came; what it is convicted of, if one of its name was a moment ago.
+    pub fn came(&mut self, now: Instant, source: &Source) -> Option<&str> {
+        self.expire(now);
+        let (suspect, (_, how)) = self.gone.remove_entry(&Suspect::Track(source.clone()))?;
+        Some(self.convicted.entry(suspect).or_insert(how))
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.gone.retain(|_, (since, _)| now.saturating_duration_since(*since) < HEALTHY);
     }
 }
 
@@ -199,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn two_threads_of_one_track_are_one_suspicion() {
+        let now = Instant::now();
+        let mut recovery = Recovery::default();
+        // Its decoder and its encoder were both at work when the process died.
+        let twice = [track("anna"), track("anna")];
+        assert_eq!(recovery.examined(now, Role::Codec, "signal 6", twice), []);
+    }
+
+    #[test]
     fn the_second_death_on_one_track_convicts_it_and_acquits_the_process() {
         let now = Instant::now();
         let mut recovery = Recovery::default();
@@ -217,6 +257,33 @@ mod tests {
         );
         assert_eq!(recovery.convicted().count(), 1);
         assert!(recovery.forgive(&mallory) && !recovery.forgive(&mallory));
+    }
+
+    #[test]
+    fn who_comes_again_with_the_same_poison_is_not_given_two_deaths_each_time() {
+        let now = Instant::now();
+        let mut recovery = Recovery::default();
+        let source = |peer: &str| Source { peer: peer.parse().expect("an id"), kind: Media::Video };
+        let deaths_until_convicted = |peer: &str, recovery: &mut Recovery| {
+            (1..)
+                .find(|_| {
+                    !recovery.examined(now, Role::Codec, "signal 11", [track(peer)]).is_empty()
+                })
+                .expect("sometime")
+        };
+        assert_eq!(deaths_until_convicted("mallory", &mut recovery), 2);
+        recovery.left(now, &source("mallory"));
+        assert_eq!(recovery.convicted().count(), 0);
+        assert_eq!(recovery.came(after(now, 1000), &source("mallory")), Some("signal 11"));
+        recovery.left(now, &source("mallory"));
+        assert_eq!(recovery.came(now + HEALTHY, &source("mallory")), None, "long ago");
+        for (peer, deaths) in [("m1", 2), ("m2", 2), ("m3", 2), ("m4", 1), ("m5", 1)] {
+            assert_eq!(deaths_until_convicted(peer, &mut recovery), deaths, "{peer}");
+            recovery.left(now, &source(peer));
+        }
+        // Of several that may have done it nobody is convicted at once.
+        let both = [track("anna"), track("bert")];
+        assert_eq!(recovery.examined(now, Role::Codec, "signal 11", both), []);
     }
 
     #[test]

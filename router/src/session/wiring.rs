@@ -208,6 +208,8 @@ pub struct Wiring {
     next_service: u32,
     tasks: BTreeMap<TaskKey, Running>,
     channels: BTreeMap<ChannelName, ChannelSpec>,
+    /// Channels that a dead tap has a place at.
+    worn: BTreeSet<ChannelName>,
 }
 
 /// From one wiring to the next.
@@ -254,6 +256,7 @@ impl Wiring {
             next_service: 0,
             tasks: BTreeMap::new(),
             channels: BTreeMap::new(),
+            worn: BTreeSet::new(),
         }
     }
 
@@ -266,6 +269,7 @@ impl Wiring {
             tasks: BTreeMap::new(),
             channels: BTreeMap::new(),
             indexes: BTreeSet::new(),
+            worn: BTreeSet::new(),
             ..self.clone()
         }
     }
@@ -338,13 +342,29 @@ impl Wiring {
         self.tasks.values().find(|entry| entry.writes(name)).map(|entry| entry.role)
     }
 
+    /// A tap of this channel died with its places at it: the next plan makes the channel and its tap's wake-up afresh.
+    pub fn wear(&mut self, name: &ChannelName) {
+        if self.channels.contains_key(name) {
+            self.worn.insert(name.clone());
+        }
+    }
+
     /// Where a node that is attached to this channel stands: whose frames, and behind which segment.
     #[must_use]
     pub fn place(&self, name: &ChannelName) -> Option<(Source, Option<NodeId>)> {
         let (key, _) = self.tasks.iter().find(|(_, entry)| entry.writes(name))?;
         match key {
             TaskKey::Decode(source) | TaskKey::Make(source) => Some((source.clone(), None)),
-            TaskKey::Graph(source, node) => Some((source.clone(), Some(node.clone()))),
+            TaskKey::Graph(source, node) => {
+                // Its last nodes may be left out at the moment: the plan's name stays.
+                let graph = match source.kind {
+                    Media::Audio => &self.plan.audio,
+                    Media::Video => &self.plan.video,
+                };
+                let planned = graph.iter().find(|s| s.nodes.iter().any(|n| n.id == *node));
+                let name = planned.map_or(node, Segment::name);
+                Some((source.clone(), Some(name.clone())))
+            }
             TaskKey::Enter(_) | TaskKey::Exit(_) | TaskKey::Encode(_) => None,
         }
     }
@@ -357,6 +377,7 @@ impl Wiring {
         next.planned = self.planned.wrapping_add(1);
         next.epoch = next.planned;
         next.indexes.clear();
+        next.worn.clear();
         let wanted = self.wanted(desired);
         // A decoder of another codec is another task, although it has the same purpose.
         next.tasks.retain(|key, entry| {
@@ -383,13 +404,17 @@ impl Wiring {
             if next.channels.get(name).is_none_or(|new| new.service != old.service) {
                 step.forget.push(old.service.clone());
             }
-            if !next.channels.contains_key(name) {
+            let kept = next.channels.get(name).and_then(tap_wake);
+            if kept != tap_wake(old) {
                 step.forget.extend(tap_wake(old).map(str::to_owned));
             }
         }
         next.changes(self, dead, &mut step);
         next.ports(self, &mut step);
-        let unchanged = step.changes.is_empty()
+        // A task that nobody is to be told of, because its process is dead, is a change as well.
+        let unchanged = next.tasks.keys().eq(self.tasks.keys())
+            && step.forget.is_empty()
+            && step.changes.is_empty()
             && step.outlets.is_empty()
             && step.inlets.is_empty()
             && step.closed_outlets.is_empty()
@@ -657,7 +682,8 @@ impl Wiring {
             // A decoder of another codec must not read what was made for the one before.
             let decoder = coded && !to_router && readers.iter().any(|key| begins(key));
             let room = old_spec.max_readers.saturating_sub(TAPS);
-            if !touched && !succeeded && !decoder && at_once <= room {
+            let worn = old.worn.contains(name);
+            if !touched && !succeeded && !decoder && !worn && at_once <= room {
                 wakes.extend(tap_wake(old_spec).map(str::to_owned));
                 return ChannelSpec { wakes, ..old_spec.clone() };
             }
@@ -670,7 +696,8 @@ impl Wiring {
         };
         let service = format!("{name}#{number}");
         // A tap goes on over generations: it keeps its wake-up.
-        let tap = old.channels.get(name).and_then(tap_wake).map(str::to_owned);
+        let kept = old.channels.get(name).filter(|_| !old.worn.contains(name));
+        let tap = kept.and_then(tap_wake).map(str::to_owned);
         wakes.push(tap.unwrap_or_else(|| format!("{TAP_WAKE}{number}")));
         ChannelSpec {
             index,

@@ -5,6 +5,7 @@
 //! media, channels, peers.
 
 pub mod control;
+mod flood;
 pub mod locate;
 pub mod marks;
 pub mod pool;
@@ -12,7 +13,8 @@ pub mod process;
 pub mod program;
 pub mod supervise;
 
+pub(crate) use flood::Flood;
 pub use pool::{Autopsy, Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
-pub(crate) use pool::{FrameLimits, overdue};
+pub(crate) use pool::{FrameLimits, cut, overdue};
 pub use program::{Lock, Program, Programs};
 pub use supervise::{Role, WorkerId};

@@ -4,7 +4,7 @@
 
 mod edge;
 
-pub(crate) use edge::overdue;
+pub(crate) use edge::{cut, overdue};
 
 use super::program::{Lock, Program, Programs};
 use super::supervise::{Limits, Role, Ticket, WorkerId};
@@ -205,14 +205,13 @@ pub struct Lease {
 impl Lease {
     /// A program that attached by itself; whoever reads its socket hears its end.
     #[must_use]
-    pub fn attached(
+    pub(crate) fn attached(
         (id, role): (WorkerId, Role),
         pid: u32,
         name: Arc<str>,
         catalogue: Arc<Catalogue>,
-        outbox: mpsc::Sender<ToWorker>,
+        (outbox, limits): (mpsc::Sender<ToWorker>, FrameLimits),
     ) -> Self {
-        let limits = FrameLimits::default();
         let keeper = Keeper::Nobody;
         let lock = Lock::Off;
         Self {

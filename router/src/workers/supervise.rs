@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+/// A process that was ready for so long has started well: the pause before starts after it begins anew (chosen).
+const STEADY: Duration = Duration::from_secs(5);
+
 /// A kind of process in a session: what it does there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -190,7 +193,9 @@ struct Worker {
     state: State,
     /// Whose requests it answered; more than one only where the role is shared.
     tickets: BTreeSet<Ticket>,
-    /// It was killed before it was ready.
+    /// When it said what it can do.
+    ready: Option<Instant>,
+    /// It was killed before it served anybody.
     failed_start: bool,
 }
 
@@ -243,10 +248,8 @@ impl Supervisor {
         match worker.state {
             State::Starting { .. } => {
                 worker.state = State::Spare { beat: now };
+                worker.ready = Some(now);
                 self.known.insert(worker.role);
-                if let Some(starts) = self.starts.get_mut(&worker.role) {
-                    *starts = Starts { failures: 0, not_before: None };
-                }
                 self.grant(now);
             }
             State::Spare { .. } | State::Leased { .. } => self.kill(id, KillReason::Protocol),
@@ -257,6 +260,12 @@ impl Supervisor {
     /// A heartbeat came; `overdue` when one of its calls is over its limit.
     pub fn beat(&mut self, now: Instant, id: WorkerId, overdue: bool) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        // Not when it is ready: one that says so and dies at once would be started again and again without a pause.
+        if worker.ready.is_some_and(|ready| now.saturating_duration_since(ready) >= STEADY)
+            && let Some(starts) = self.starts.get_mut(&worker.role)
+        {
+            *starts = Starts { failures: 0, not_before: None };
+        }
         match &mut worker.state {
             State::Spare { beat } | State::Leased { beat } => {
                 *beat = now;
@@ -278,6 +287,11 @@ impl Supervisor {
             // It was asked to end, and closes its socket as it does.
             State::Retiring { .. } | State::Killed => {}
         }
+    }
+
+    /// It says more than anybody can hear: it is not given the time to end by itself.
+    pub fn floods(&mut self, id: WorkerId) {
+        self.kill(id, KillReason::Protocol);
     }
 
     /// Its process was reaped.
@@ -409,7 +423,7 @@ impl Supervisor {
                 BTreeSet::new()
             }
         };
-        worker.failed_start = matches!(worker.state, State::Starting { .. });
+        worker.failed_start = matches!(worker.state, State::Starting { .. } | State::Spare { .. });
         worker.state = State::Killed;
         self.actions.push_back(Action::Kill { worker: id, reason });
         // The sessions need not wait for the corpse: SIGKILL cannot be refused.
@@ -493,10 +507,14 @@ impl Supervisor {
                 let id = WorkerId(self.next);
                 self.next += 1;
                 let state = State::Starting { since: now };
-                self.workers.insert(
-                    id,
-                    Worker { role, state, tickets: BTreeSet::new(), failed_start: false },
-                );
+                let worker = Worker {
+                    role,
+                    state,
+                    tickets: BTreeSet::new(),
+                    ready: None,
+                    failed_start: false,
+                };
+                self.workers.insert(id, worker);
                 self.actions.push_back(Action::Start { worker: id, role });
             }
         }

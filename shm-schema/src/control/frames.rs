@@ -57,17 +57,21 @@ fn config() -> impl bincode::config::Config {
 pub struct Frames {
     encoding: Encoding,
     buffer: Vec<u8>,
+    /// Bytes of it that were given out as messages.
+    given: usize,
 }
 
 impl Frames {
     /// For messages of this encoding.
     #[must_use]
     pub fn new(encoding: Encoding) -> Self {
-        Self { encoding, buffer: Vec::new() }
+        Self { encoding, buffer: Vec::new(), given: 0 }
     }
 
     /// Takes bytes as they were read.
     pub fn push(&mut self, bytes: &[u8]) {
+        // Once a read, not once a message: many small ones may come in one.
+        self.buffer.drain(..std::mem::take(&mut self.given));
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -80,7 +84,8 @@ impl Frames {
         reason = "an iterator cannot choose the message's type"
     )]
     pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameFault> {
-        let Some((length, rest)) = self.buffer.split_first_chunk::<4>() else {
+        let left = self.buffer.get(self.given..).unwrap_or_default();
+        let Some((length, rest)) = left.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_le_bytes(*length) as usize;
@@ -102,7 +107,7 @@ impl Frames {
             }
             Encoding::Json => serde_json::from_slice(body).map_err(|e| malformed(&e))?,
         };
-        self.buffer.drain(..4 + length);
+        self.given += 4 + length;
         Ok(Some(message))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Command;
 use super::control::Outbox;
-use crate::{Inlet, Outlet};
+use crate::{Inlet, Outlet, Wake};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use remotemedia_shm_schema::control::{ChannelSpec, ToRouter};
 use remotemedia_shm_schema::{NodeId, SessionId};
@@ -30,11 +30,20 @@ pub(super) struct Wiring {
     pub(super) output: Option<Port<Outlet>>,
 }
 
+/// What a task reads, writes and is woken by.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) input: Option<Inlet>,
+    pub(super) output: Option<Outlet>,
+    pub(super) wake: Option<Wake>,
+}
+
 /// All that waits for a task's thread.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     pub(super) stop: bool,
-    pub(super) start: bool,
+    /// It begins, with these.
+    pub(super) start: Option<Box<Ports>>,
     /// In their order; each is the difference to the one before, so none may be left out.
     pub(super) rewire: Vec<Wiring>,
     pub(super) keyframe: bool,
@@ -72,8 +81,8 @@ impl Inbox {
         self.put(|orders| orders.stop = true);
     }
 
-    pub(super) fn start(&self) {
-        self.put(|orders| orders.start = true);
+    pub(super) fn start(&self, ports: Ports) {
+        self.put(|orders| orders.start = Some(Box::new(ports)));
     }
 
     pub(super) fn rewire(&self, wiring: Wiring) {

@@ -17,6 +17,7 @@ mod processor;
 mod run;
 pub mod sandbox;
 mod session;
+mod shelf;
 mod simple;
 mod task;
 

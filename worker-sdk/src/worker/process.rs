@@ -121,7 +121,7 @@ pub(crate) fn marks() -> Option<File> {
 
 /// Takes SIGTERM as a readable event, to be called before any thread is started, which inherits the mask. SIGINT goes to
 /// the whole foreground group on Ctrl-C: a worker that the router started ignores it, for the router drains it then; one
-/// that attached by itself takes it as SIGTERM.
+/// that attached by itself takes it, and SIGHUP, as SIGTERM.
 pub(crate) fn signals(started: bool) -> Result<SignalFd, StartFault> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTERM);
@@ -131,6 +131,8 @@ pub(crate) fn signals(started: bool) -> Result<SignalFd, StartFault> {
             .map_err(|e| StartFault::System("ignore SIGINT", e))?;
     } else {
         mask.add(Signal::SIGINT);
+        // Its terminal was closed: it detaches as by Ctrl-C.
+        mask.add(Signal::SIGHUP);
     }
     mask.thread_block().map_err(|e| StartFault::System("block SIGTERM", e))?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)

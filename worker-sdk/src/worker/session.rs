@@ -3,8 +3,9 @@
 use super::Command;
 use super::beat::Beat;
 use super::control::Outbox;
-use super::inbox::{Answer, Inbox, Port, Wiring};
+use super::inbox::{Answer, Inbox, Port, Ports, Wiring};
 use super::mark::Marks;
+use super::shelf::Shelf;
 use super::task::{self, Parts, SharedFactory};
 use crate::Attachment;
 use remotemedia_shm_schema::control::{
@@ -26,6 +27,16 @@ struct Handle {
     beat: Arc<Beat>,
     serial: u64,
     thread: JoinHandle<()>,
+    /// Until it is in force: whatever its processor's making takes, they can be given up at once.
+    ports: Option<Ports>,
+}
+
+/// A thread that was told to stop and has not ended yet.
+#[derive(Debug)]
+struct Ending {
+    thread: JoinHandle<()>,
+    /// It has ports; one that has not may take as long as its processor's making takes.
+    holds: bool,
 }
 
 /// A wiring that is opened and not yet in force.
@@ -55,12 +66,13 @@ pub(super) struct Session {
     factory: SharedFactory,
     outbox: Arc<Outbox>,
     marks: Arc<Marks>,
+    shelf: Arc<Shelf>,
     epoch: Option<u32>,
     tasks: BTreeMap<TaskId, Handle>,
     prepared: Option<Prepared>,
-    /// Threads that were told to stop and have not ended yet, by serial; they still hold their ports.
-    ending: BTreeMap<u64, JoinHandle<()>>,
-    /// A wiring that is opened when these have ended: a channel has no more ports than it needs.
+    /// By serial.
+    ending: BTreeMap<u64, Ending>,
+    /// A wiring that is opened when those have ended that are in its way.
     deferred: Option<(u32, Vec<Change>)>,
     released: bool,
     serial: u64,
@@ -80,6 +92,7 @@ impl Session {
             factory,
             outbox,
             marks,
+            shelf: Arc::default(),
             epoch: None,
             tasks: BTreeMap::new(),
             prepared: None,
@@ -102,7 +115,7 @@ impl Session {
         } else {
             // The router prepares one wiring at a time; an older one that it forgot is dropped.
             self.abandon();
-            if !self.ending.is_empty() {
+            if self.in_the_way(&changes) {
                 self.deferred = Some((epoch, changes));
                 return None;
             }
@@ -115,6 +128,13 @@ impl Session {
                 Some(ToRouter::Refused { session: self.id.clone(), epoch, error })
             }
         }
+    }
+
+    /// Whether threads must end before these changes can be opened: a channel has no more ports than it needs, and what a
+    /// thread makes for nobody goes on the shelf when it is made, where a new task shall find it.
+    fn in_the_way(&self, changes: &[Change]) -> bool {
+        let adds = changes.iter().any(|change| matches!(change, Change::Add(_)));
+        self.ending.values().any(|ending| adds || ending.holds)
     }
 
     fn open_changes(&mut self, epoch: u32, changes: Vec<Change>) -> Result<(), String> {
@@ -170,19 +190,18 @@ impl Session {
             epoch,
             task: task.clone(),
             attachment: self.attachment.clone(),
-            input,
-            output,
-            wake,
             inbox: Arc::clone(&inbox),
             beat: Arc::clone(&beat),
             place: self.marks.place(id),
             factory: Arc::clone(&self.factory),
             outbox: Arc::clone(&self.outbox),
+            shelf: Arc::clone(&self.shelf),
             serial,
         })
         .map_err(|e| format!("cannot start a thread: {e}"))?;
         prepared.unmade.insert(id);
-        prepared.added.insert(id, Handle { task, inbox, beat, serial, thread });
+        let ports = Some(Ports { input, output, wake });
+        prepared.added.insert(id, Handle { task, inbox, beat, serial, thread, ports });
         Ok(())
     }
 
@@ -273,8 +292,10 @@ impl Session {
                 handle.inbox.rewire(wiring);
             }
         }
-        for (id, handle) in prepared.added {
-            handle.inbox.start();
+        for (id, mut handle) in prepared.added {
+            if let Some(ports) = handle.ports.take() {
+                handle.inbox.start(ports);
+            }
             self.tasks.insert(id, handle);
         }
         self.epoch = Some(epoch);
@@ -299,7 +320,8 @@ impl Session {
 
     fn stop(&mut self, handle: Handle) {
         handle.inbox.stop();
-        self.ending.insert(handle.serial, handle.thread);
+        let holds = handle.ports.is_none();
+        self.ending.insert(handle.serial, Ending { thread: handle.thread, holds });
     }
 
     /// The task that writes this channel gets a command. An old epoch does not matter: a keyframe too many costs less
@@ -349,13 +371,14 @@ impl Session {
 
     /// A thread ended, of itself or because it was told to.
     pub(super) fn ended(&mut self, task: TaskId, serial: u64) -> Ended {
-        let Some(thread) = self.ending.remove(&serial) else {
+        let Some(Ending { thread, .. }) = self.ending.remove(&serial) else {
             tracing::error!(session = %self.id, task = task.0, "a task ended by itself");
             return Ended::Unasked;
         };
         // It has dropped all that it held and is on its last instructions.
         let _ = thread.join();
-        match self.deferred.take_if(|_| self.ending.is_empty()) {
+        let ready = self.deferred.as_ref().is_some_and(|(_, changes)| !self.in_the_way(changes));
+        match self.deferred.take_if(|_| ready) {
             Some((epoch, changes)) => Ended::Asked(self.prepare(epoch, changes)),
             None => Ended::Asked(None),
         }

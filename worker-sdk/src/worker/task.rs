@@ -6,6 +6,7 @@ use super::inbox::{Inbox, Orders, Port, Wiring};
 use super::mark::Place;
 use super::output::Notes;
 use super::process::yield_to_audio;
+use super::shelf::Shelf;
 use super::{Command, Factory, Output, Processor, TaskError};
 use crate::{Attachment, Frame, Inlet, InletCounters, Outlet, OutletCounters, Wake, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 const SAFETY_CHECK_MS: u16 = 100;
 /// A processor that breaks more often than this within a second is made anew only when the second is over.
 const MAX_REMAKES: u32 = 5;
+/// A processor that is made anew may take so long beyond what a frame may (DESIGN: the start limit is 30 s).
+const MAKING_NS: u64 = 30_000_000_000;
 /// A source that failed is asked again after this; one that is behind by more does not catch up (chosen).
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,14 +39,12 @@ pub(super) struct Parts {
     pub(super) epoch: u32,
     pub(super) task: Task,
     pub(super) attachment: Attachment,
-    pub(super) input: Option<Inlet>,
-    pub(super) output: Option<Outlet>,
-    pub(super) wake: Option<Wake>,
     pub(super) place: Place,
     pub(super) inbox: Arc<Inbox>,
     pub(super) beat: Arc<Beat>,
     pub(super) factory: SharedFactory,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) shelf: Arc<Shelf>,
     /// Tells this thread from an earlier one of the same task.
     pub(super) serial: u64,
 }
@@ -90,14 +91,21 @@ fn is_video(task: &Task) -> bool {
 }
 
 fn work(parts: Parts) {
-    let Parts { session, epoch, task, attachment, input, output, wake, inbox, beat, .. } = parts;
+    let Parts { session, epoch, task, attachment, inbox, beat, .. } = parts;
     if is_video(&task) {
         yield_to_audio();
     }
     let id = task.id;
     let mut maker = Maker { factory: parts.factory, task, broken: 0, since: Instant::now() };
     // Not counted as busy: loading a model may take longer than a frame may. The router limits the time to `Ready`.
-    let made = maker.make();
+    let made = match parts.shelf.take(&maker.task) {
+        Some(mut processor) => {
+            // Made for other channels of the same size.
+            let told = catch_unwind(AssertUnwindSafe(|| processor.rewired()));
+            told.map_or_else(|_| maker.make(), |()| Ok(processor))
+        }
+        None => maker.make(),
+    };
     let result = made.as_ref().map(|_| ()).map_err(Clone::clone);
     parts.outbox.note(Note::Made { session: session.clone(), epoch, task: id, result });
     let Ok(processor) = made else { return };
@@ -105,9 +113,9 @@ fn work(parts: Parts) {
         notes: Notes::new(session, parts.outbox),
         base: Counters::default(),
         attachment,
-        input,
-        output,
-        wake,
+        input: None,
+        output: None,
+        wake: None,
         place: parts.place,
         inbox,
         beat,
@@ -118,6 +126,9 @@ fn work(parts: Parts) {
         produce_at: None,
     };
     thread.run();
+    if let (false, Some(processor)) = (thread.running, thread.processor.take()) {
+        parts.shelf.put(&thread.maker.task, processor);
+    }
 }
 
 /// Makes processors, and keeps one that always breaks from taking all the time.
@@ -229,7 +240,7 @@ impl Thread {
                 poll(&mut [orders, frames], PollTimeout::from(SAFETY_CHECK_MS))
             }
             (None, true) => poll(&mut [orders], self.until_turn()),
-            // A prepared task holds its ports and reads nothing yet.
+            // A prepared task has no ports yet.
             (_, false) => poll(&mut [orders], PollTimeout::NONE),
         };
     }
@@ -260,7 +271,10 @@ impl Thread {
         if stop {
             return false;
         }
-        self.running |= start;
+        if let Some(ports) = start {
+            (self.input, self.output, self.wake) = (ports.input, ports.output, ports.wake);
+            self.running = true;
+        }
         for wiring in rewire {
             self.rewire(wiring);
         }
@@ -353,11 +367,12 @@ impl Thread {
         sequence: u64,
         work: impl FnOnce(&mut dyn Processor, &mut Output<'_>) -> Result<T, TaskError>,
     ) -> Option<T> {
-        // Before a processor is made anew as well: one that never comes back must be seen.
-        self.beat.busy(monotonic_ns());
         if self.processor.is_none() {
+            // It may load a model, or wait for another task that does; but one that never comes back must be seen.
+            self.beat.busy(monotonic_ns() + MAKING_NS);
             self.processor = self.maker.again();
         }
+        self.beat.busy(monotonic_ns());
         let Some(processor) = &mut self.processor else {
             self.beat.idle(true);
             self.notes.count_drop(DropReason::NodeError);

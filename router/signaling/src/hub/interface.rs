@@ -312,6 +312,8 @@ pub enum FromRouter {
         room: Room,
         /// Why.
         reason: Reason,
+        /// More, for a person.
+        details: Option<String>,
         /// Which exchange; none is all of them.
         request_id: Option<RequestId>,
     },

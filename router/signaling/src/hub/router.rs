@@ -28,12 +28,12 @@ impl Hub {
             FromRouter::Candidate { peer, room, request_id, candidate } => {
                 self.router_candidate(&room, &peer, request_id, candidate);
             }
-            FromRouter::Disconnected { peer, room, reason, request_id } => {
+            FromRouter::Disconnected { peer, room, reason, details, request_id } => {
                 let Some(device) = self.caller(&room, &peer) else { return };
                 let seat = Seat { room, peer, device };
                 self.end_exchanges(&seat, request_id.as_ref());
                 if let Some(from) = router_id() {
-                    let notice = Disconnected { from, reason, request_id };
+                    let notice = Disconnected { from, reason, details, request_id };
                     let text = message::call(method::DISCONNECTED, &notice);
                     self.tell_device(&seat, Kind::Other, text);
                 }

@@ -318,6 +318,9 @@ pub struct Disconnected {
     pub from: PeerId,
     /// Why.
     pub reason: Reason,
+    /// More, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
     /// Which exchange.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,

@@ -4,7 +4,7 @@
 use super::Actor;
 use crate::session::describe;
 use crate::session::wiring::{Insert, Origin, Segment, Source, TAPS, tap_wake};
-use crate::workers::{Lease, Role, WorkerEvent, WorkerId};
+use crate::workers::{FrameLimits, Lease, Role, WorkerEvent, WorkerId};
 use remotemedia_shm_schema::control::{
     Attach, Catalogue, Change, ChannelSpec, GraphNode, OnFailure, Task, TaskId, TaskKind, ToRouter,
     ToWorker,
@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Programs that one session takes (chosen).
 const MAX_ATTACHED: usize = 32;
+/// Threads of one of them that are kept account of: it has one task.
+const MAX_THREADS: usize = 4;
 /// A node or source that broke off may come back within this (DESIGN: 10 s).
 const RETURN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,8 @@ pub struct Joiner {
     pub catalogue: Arc<Catalogue>,
     /// What it wants to be.
     pub wish: Attach,
+    /// How long its calls may take, by the tasks that it is told of.
+    pub(crate) limits: FrameLimits,
     /// To it.
     pub outbox: mpsc::Sender<ToWorker>,
     /// Where what it says goes from now on, or why it is not taken.
@@ -60,11 +64,11 @@ pub(super) struct Absent {
 
 impl Actor {
     pub(super) fn attach(&mut self, joiner: Joiner) {
-        let Joiner { id, role, pid, name, catalogue, wish, outbox, reply } = joiner;
+        let Joiner { id, role, pid, name, catalogue, wish, limits, outbox, reply } = joiner;
         let taken = if self.taps.len() + self.attached() >= MAX_ATTACHED {
             Err(format!("session {} takes {MAX_ATTACHED} attached programs", self.id))
         } else {
-            let lease = Lease::attached((id, role), pid, name, catalogue, outbox);
+            let lease = Lease::attached((id, role), pid, name, catalogue, (outbox, limits));
             match wish {
                 Attach::Tap { channel } => self.tap(lease, channel),
                 Attach::Insert { channel, node, on_failure } => {
@@ -166,6 +170,32 @@ impl Actor {
             _ => {}
         }
         true
+    }
+
+    /// A tap broke off or was cut off without letting go: its places at the channel and at the channel's wake-up stay taken
+    /// for ever, so both are made afresh for the next one.
+    pub(super) fn tap_lost(&mut self, role: Role) {
+        let Some(tap) = self.taps.remove(&role) else { return };
+        if tap.told.is_some() {
+            self.dance.wear(&tap.channel);
+            self.refused = None;
+            self.resident_died();
+            self.advance();
+        }
+    }
+
+    /// Keeps what an attached program told of its threads.
+    pub(super) fn beat_of(&mut self, role: Role, message: &ToRouter) {
+        if let ToRouter::Heartbeat { threads, .. } = message {
+            let own = threads.iter().filter(|thread| thread.session == self.id);
+            self.beats.insert(role, own.take(MAX_THREADS).cloned().collect());
+        }
+    }
+
+    /// What tables call an attached node or source.
+    pub(super) fn name_of_attached(&self, role: Role) -> String {
+        let lease = self.leases.get(&role);
+        lease.map_or_else(|| role.name().to_owned(), |lease| lease.name.to_string())
     }
 
     // --- nodes and sources ----------------------------------------------------------------------------------------
@@ -303,7 +333,15 @@ impl Actor {
 
     pub(super) fn take_out(&mut self, role: Role) {
         let name = self.attached_name(role);
-        self.desired.inserts.retain(|insert| insert.segment.role != role);
+        if let Some(at) = self.desired.inserts.iter().position(|i| i.segment.role == role) {
+            // What stood behind it stands where it stood.
+            let gone = self.desired.inserts.remove(at);
+            for insert in &mut self.desired.inserts {
+                if insert.after.as_ref() == Some(gone.segment.name()) {
+                    insert.after.clone_from(&gone.after);
+                }
+            }
+        }
         self.desired.sources.retain(|_, origin| *origin != Origin::Attached(role));
         self.desired.absence.roles.remove(&role);
         if let Some(name) = name {
@@ -348,9 +386,11 @@ impl Actor {
                 self.lost(role);
             }
             ToRouter::Released { .. } => {
-                // Its connection is closed with its lease.
+                // Its connection is closed with its lease; what was prepared with it is void.
                 self.leases.remove(&role);
                 self.forget_attached(role);
+                self.dance.lost(role, &self.leases);
+                self.advance();
             }
             _ => {}
         }
@@ -361,6 +401,7 @@ impl Actor {
         self.generations.remove(&role);
         self.sandboxes.remove(&role);
         self.lost_at.remove(&role);
+        self.beats.remove(&role);
     }
 
     /// Takes down which attached nodes are in force.

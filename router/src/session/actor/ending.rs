@@ -13,7 +13,7 @@ impl Actor {
         let began = Instant::now();
         tracing::info!(session = %self.id, "ends: {}", cause.text());
         for (peer, _) in std::mem::take(&mut self.members) {
-            self.hang_up(peer, cause.reason());
+            self.hang_up(peer, &cause);
         }
         // Leases that were on their way end their workers when dropped with the queue.
         inbox.leases.close();
@@ -66,6 +66,7 @@ impl Actor {
             bytes: swept.bytes,
             ready_ms: self.ready.map(|ready| ready.as_secs_f64() * 1e3),
             took_ms: began.elapsed().as_secs_f64() * 1e3,
+            recoveries: self.mending.into_all(),
             left: swept.left,
         };
         if !receipt.left.is_empty() {

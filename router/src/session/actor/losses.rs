@@ -1,6 +1,7 @@
 //! What a session does when one of its processes dies: what its nodes' policies say, another process, and whom to blame.
 
-use super::{Actor, LEASE_TIMEOUT};
+use super::Actor;
+use super::workers::lease_timeout;
 use crate::session::life;
 use crate::session::member;
 use crate::session::recovery::{Next, Suspect};
@@ -11,24 +12,32 @@ use remotemedia_shm_schema::mark::Mark;
 use remotemedia_shm_schema::{Media, NodeId};
 use remotemedia_signaling::FromRouter;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// A process that is not replaced within this is away: what its nodes' policies say is wired (chosen: a spare takes over
 /// within milliseconds, and a second change of wiring would only delay it).
 const SOON: Duration = Duration::from_millis(100);
 
+/// Processes that may die in one namespace (chosen: a wake-up has 64 places for processes, which the living need as well).
+const MAX_RESIDENTS: u32 = 40;
+
 impl Actor {
     /// A process is gone.
     pub(super) fn lost(&mut self, role: Role) {
         let Some(lease) = self.leases.remove(&role) else { return };
         tracing::warn!(session = %self.id, worker = %lease.name, "worker lost");
-        // What its marks name is known by the wiring that it worked in; when it is examined another may be in force.
-        let tasks = self.dance.wiring().tasks_of(role).map(|(key, task)| (task.id, key.clone()));
-        self.tasks_of_dead.insert(lease.id, tasks.collect());
+        if !matches!(role, Role::Attached(_)) && !lease.shared() {
+            // What its marks name is known by the wiring that it worked in; when it is examined another may be in force.
+            let tasks = self.dance.wiring().tasks_of(role);
+            let tasks = tasks.map(|(key, task)| (task.id, key.clone()));
+            self.tasks_of_dead.insert(lease.id, tasks.collect());
+        }
         drop(lease);
         let now = Instant::now();
+        self.mending.lost(now, role);
         self.dance.lost(role, &self.leases);
         if role == Role::Steward {
             self.begin_anew();
@@ -55,26 +64,46 @@ impl Actor {
         } else {
             self.replace(role);
         }
-        self.advance();
+        if !self.resident_died() {
+            self.advance();
+        }
+    }
+
+    /// Counts what dies in this namespace. Whoever had a service open keeps a place in it, and at the services that outlive
+    /// generations, wake-ups, places run out: before they do, the session moves to another namespace. Says whether it did.
+    pub(super) fn resident_died(&mut self) -> bool {
+        self.residents += 1;
+        if self.residents < MAX_RESIDENTS {
+            return false;
+        }
+        tracing::info!(session = %self.id, "moves to another namespace: {MAX_RESIDENTS} processes died in this one");
+        if let Some(steward) = self.leases.remove(&Role::Steward) {
+            // Dropped, it ends its process; it is not to blame.
+            drop(steward);
+            self.dance.lost(Role::Steward, &self.leases);
+            self.recovery.forgive_role(Role::Steward);
+            self.begin_anew();
+        }
+        true
     }
 
     /// The steward is gone, and with it all channels; what made it die may stand in them still. Connections live on: other
     /// processes take over in another namespace.
     pub(super) fn begin_anew(&mut self) {
-        let next = self.recovery.died(Instant::now(), Role::Steward, true);
-        let ground = match (next, self.dance.begin_anew(&self.around.runtime)) {
-            (Next::Replace(_), Ok(ground)) => ground,
-            (Next::Failed, _) => {
-                let why = "the steward, which keeps the session's channels, died too often";
-                self.live(life::Event::Failed(why.into()));
-                return;
-            }
-            (_, Err(error)) => {
+        if self.recovery.died(Instant::now(), Role::Steward, true) == Next::Failed {
+            let why = "the steward, which keeps the session's channels, died too often";
+            self.live(life::Event::Failed(why.into()));
+            return;
+        }
+        let ground = match self.dance.begin_anew(&self.around.runtime) {
+            Ok(ground) => ground,
+            Err(error) => {
                 self.live(life::Event::Failed(format!("{error:#}")));
                 return;
             }
         };
         self.relay = None;
+        self.residents = 0;
         for tap in std::mem::take(&mut self.taps).into_values() {
             tap.lease.send(ToWorker::Release { session: self.id.clone() });
         }
@@ -99,21 +128,15 @@ impl Actor {
         }
         let (shared, own): (Vec<Lease>, Vec<Lease>) = own.into_iter().partition(Lease::shared);
         let shared_roles: Vec<Role> = shared.iter().map(|lease| lease.role).collect();
-        for lease in shared {
-            // It must have let go of this session before it is given it again.
-            let role = lease.role;
-            let (pool, session) = (self.around.pool.clone(), self.id.clone());
-            let (events, leased) = (self.worker_events.clone(), self.leased.clone());
-            tokio::spawn(async move {
-                lease.end().await;
-                let lease = pool.lease(role, session, events, LEASE_TIMEOUT).await;
-                let _ = leased.send((role, lease)).await;
-            });
-        }
+        let let_go: Vec<oneshot::Receiver<()>> =
+            shared.into_iter().map(|lease| self.lease_again(lease)).collect();
         // The namespace goes when nobody is in it any more; the session's end waits for that.
         self.burials.spawn(async move {
             let mut ends: JoinSet<()> = own.into_iter().map(Lease::end).collect();
             while ends.join_next().await.is_some() {}
+            for gone in let_go {
+                let _ = gone.await;
+            }
             tokio::task::block_in_place(|| ground.sweep())
         });
         let sources: Vec<Source> = self.desired.sources.keys().cloned().collect();
@@ -134,6 +157,21 @@ impl Actor {
                 self.lease(role, Duration::ZERO);
             }
         }
+    }
+
+    /// Lets a shared process go and takes one of its kind again, when it has let go of this session; tells when it has.
+    fn lease_again(&self, lease: Lease) -> oneshot::Receiver<()> {
+        let role = lease.role;
+        let (pool, session) = (self.around.pool.clone(), self.id.clone());
+        let (events, leased) = (self.worker_events.clone(), self.leased.clone());
+        let (gone, told) = oneshot::channel();
+        tokio::spawn(async move {
+            lease.end().await;
+            let _ = gone.send(());
+            let lease = pool.lease(role, session, events, lease_timeout(role)).await;
+            let _ = leased.send((role, lease)).await;
+        });
+        told
     }
 
     /// Takes another process for this role, unless too many died in a row.
@@ -254,7 +292,7 @@ impl Actor {
             } else if unwilling || (node.is_some() && !found) {
                 // It would not, or it works and somebody wants it afresh all the same.
                 found = true;
-                self.renew(role)?;
+                self.renew(role);
             }
         }
         if !found {
@@ -269,27 +307,46 @@ impl Actor {
     }
 
     /// Takes another process for a role whose process lives; that is no death of its.
-    fn renew(&mut self, role: Role) -> Result<(), String> {
-        let Some(lease) = self.leases.remove(&role) else { return Ok(()) };
-        if lease.shared() {
-            let name = lease.name.to_string();
-            self.leases.insert(role, lease);
-            return Err(format!(
-                "{name} serves other sessions as well; end it by hand if you must"
-            ));
+    fn renew(&mut self, role: Role) {
+        let Some(lease) = self.leases.remove(&role) else {
+            // It was ended because it hung.
+            self.recovery.forgive_role(role);
+            self.lease(role, Duration::ZERO);
+            return;
+        };
+        let shared = lease.shared();
+        if shared {
+            // It serves others and lives on; here it begins anew.
+            drop(self.lease_again(lease));
+        } else {
+            // Dropped, it ends its process.
+            drop(lease);
         }
-        // Dropped, it ends its process.
-        drop(lease);
         if role == Role::Steward {
+            self.recovery.forgive_role(role);
             self.begin_anew();
-            return Ok(());
+            return;
         }
         self.dance.lost(role, &self.leases);
         self.lost_at.insert(role, Instant::now());
         self.hush();
         self.tell_nodes(role, "restarting", None);
-        self.lease(role, Duration::ZERO);
-        Ok(())
+        if !shared {
+            self.lease(role, Duration::ZERO);
+        }
+    }
+
+    /// Processes that were given up because they did not get ready: what hangs there does not end by itself.
+    pub(super) fn end_hung(&mut self, roles: &BTreeSet<Role>) {
+        for role in roles {
+            let own = self.leases.get(role).is_some_and(|lease| !lease.shared());
+            if matches!(role, Role::Custom(_)) && own {
+                // Dropped, it is asked to end, and made to.
+                self.leases.remove(role);
+                self.dance.lost(*role, &self.leases);
+            }
+        }
+        self.advance();
     }
 
     /// What an operator wants of this session.
@@ -351,7 +408,7 @@ impl Actor {
         self.settings.plan.segments().chain(inserted).filter(move |segment| segment.role == role)
     }
 
-    fn strictest(&self, role: Role) -> Option<OnFailure> {
+    pub(super) fn strictest(&self, role: Role) -> Option<OnFailure> {
         self.segments_of(role).map(Segment::on_failure).max()
     }
 
@@ -417,6 +474,6 @@ impl Actor {
 }
 
 /// A track's name among the states of nodes.
-fn track_name(source: &Source) -> String {
+pub(super) fn track_name(source: &Source) -> String {
     format!("in/{}/{}", source.peer, source.kind.name())
 }

@@ -1,5 +1,6 @@
 //! What a session does about its peers: who joins, what was agreed with them, who leaves.
 
+use super::losses::track_name;
 use super::{Actor, Command, EVENTS, Member, News, Offer};
 use crate::session::describe;
 use crate::session::egress::Egress;
@@ -15,6 +16,7 @@ use remotemedia_shm_schema::{Codec, Media, PeerId};
 use remotemedia_signaling::message::{Error, Reason, RequestId};
 use remotemedia_signaling::{FromRouter, Room};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 impl Actor {
@@ -127,9 +129,11 @@ impl Actor {
         self.around.hub.send(FromRouter::Refused { peer, room: self.room(), request_id, error });
     }
 
-    pub(super) fn hang_up(&self, peer: PeerId, reason: Reason) {
-        let room = self.room();
-        self.around.hub.send(FromRouter::Disconnected { peer, room, reason, request_id: None });
+    pub(super) fn hang_up(&self, peer: PeerId, cause: &Cause) {
+        let (room, reason) = (self.room(), cause.reason());
+        let details = (reason == Reason::Error).then(|| cause.text());
+        let request_id = None;
+        self.around.hub.send(FromRouter::Disconnected { peer, room, reason, details, request_id });
     }
 
     pub(super) fn outcome(&mut self, peer: PeerId, outcome: Outcome) {
@@ -251,7 +255,8 @@ impl Actor {
             Report::Track(kind, codec) => {
                 let source = Source { peer, kind };
                 let origin = Origin::Coded(codec);
-                if self.desired.sources.insert(source, origin) != Some(origin) {
+                if self.desired.sources.insert(source.clone(), origin) != Some(origin) {
+                    self.came_again(source);
                     self.want();
                 }
                 self.advance();
@@ -290,6 +295,16 @@ impl Actor {
         }
     }
 
+    /// A track whose name was quarantined a moment ago is still.
+    fn came_again(&mut self, source: Source) {
+        let Some(how) = self.recovery.came(Instant::now(), &source).map(str::to_owned) else {
+            return;
+        };
+        let name = track_name(&source);
+        self.desired.absence.tracks.insert(source);
+        self.tell_state(&name, "quarantined", None, Some(&how));
+    }
+
     pub(super) fn candidate(&self, peer: PeerId, candidate: Candidate) {
         let exchange = self.members.get(&peer).and_then(|member| member.exchange.clone());
         if let Some(request_id) = exchange {
@@ -313,7 +328,7 @@ impl Actor {
         self.sources.retain(|source, _| source.peer != *peer);
         for kind in Media::ALL {
             let source = Source { peer: peer.clone(), kind };
-            self.recovery.forget(&source);
+            self.recovery.left(Instant::now(), &source);
             self.desired.absence.tracks.remove(&source);
         }
         // What stood in this peer's media has nothing to stand in any more.
@@ -323,8 +338,9 @@ impl Actor {
             self.take_out(role);
         }
         self.keyframes.retain(|product, _| product.source.peer != *peer);
+        self.wished.retain(|source, _| source.peer != *peer);
         if *cause != Cause::Left {
-            self.hang_up(peer.clone(), cause.reason());
+            self.hang_up(peer.clone(), cause);
         }
         let gone: Vec<PeerId> = self.members.keys().cloned().collect();
         for other in gone {

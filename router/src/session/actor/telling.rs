@@ -45,6 +45,11 @@ impl Actor {
             node_errors: self.node_errors.clone(),
             node_states: self.node_states.clone(),
             attached: self.attached_rows(),
+            beats: self
+                .beats
+                .iter()
+                .map(|(role, threads)| (self.name_of_attached(*role), threads.clone()))
+                .collect(),
             members: self
                 .members
                 .iter()

@@ -1,6 +1,6 @@
 //! What a session does about its workers and its wiring.
 
-use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR};
+use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR, MODEL_TIMEOUT};
 use crate::session::budget::NoRoom;
 use crate::session::dance::Ports;
 use crate::session::life;
@@ -23,9 +23,20 @@ const REPEAT: Duration = Duration::from_secs(1);
 /// Listings of `/dev/shm` that a steward can have under way at once (chosen).
 const MAX_RESIDUES: usize = 4;
 
+/// An error of a node is told at most so often (the protocol says one a second).
+const NODE_ERROR_INTERVAL: Duration = Duration::from_millis(500);
+
 /// A change of wiring for which shared memory lacked is tried again after this (chosen: what is replaced is given back a
 /// second after a change).
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a process of this role may take to be there.
+pub(super) fn lease_timeout(role: Role) -> Duration {
+    match role {
+        Role::Custom(_) => MODEL_TIMEOUT,
+        Role::Codec | Role::Pipeline | Role::Steward | Role::Attached(_) => LEASE_TIMEOUT,
+    }
+}
 
 impl Actor {
     /// Takes a worker from the pool, after a pause if its predecessors died one after the other.
@@ -36,7 +47,7 @@ impl Actor {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            let lease = pool.lease(role, session, events, LEASE_TIMEOUT).await;
+            let lease = pool.lease(role, session, events, lease_timeout(role)).await;
             // A session that is gone meanwhile drops the lease, which ends the worker.
             let _ = leased.send((role, lease)).await;
         });
@@ -52,7 +63,9 @@ impl Actor {
             // Asked for twice, for a steward died meanwhile: the first one that came serves.
             Ok(_) | Err(_) if self.leases.contains_key(&role) => {}
             Ok(lease) => {
-                self.recovery.began(Instant::now(), role);
+                let now = Instant::now();
+                self.recovery.began(now, role);
+                self.mending.granted(now, role);
                 *self.generations.entry(role).or_insert(0) += 1;
                 self.desired.absence.roles.remove(&role);
                 let mut lease = lease;
@@ -85,7 +98,7 @@ impl Actor {
 
     pub(super) fn worker(&mut self, event: WorkerEvent) {
         match event {
-            WorkerEvent::Lost { role, .. } if self.taps.remove(&role).is_some() => {}
+            WorkerEvent::Lost { role, .. } if self.taps.contains_key(&role) => self.tap_lost(role),
             WorkerEvent::Lost { worker, role } => {
                 if self.leases.get(&role).is_none_or(|lease| lease.id != worker) {
                     // An attached one is taken before it is listened to: its place was given up.
@@ -147,9 +160,9 @@ impl Actor {
                     self.unassigned(role, "it is to lock itself in and says that it has not");
                 }
             }
+            ToRouter::Heartbeat { .. } => self.beat_of(role, &message),
             ToRouter::Applied { .. }
             | ToRouter::Catalogue(_)
-            | ToRouter::Heartbeat { .. }
             | ToRouter::Drained
             | ToRouter::Attach(_)
             | ToRouter::Operate(_) => {}
@@ -169,13 +182,11 @@ impl Actor {
             self.lost(role);
             return;
         }
-        // Its end follows, and is dealt with like any other.
-        if let Some(lease) = self.leases.get(&role) {
-            lease.send(ToWorker::Drain);
-        }
         if self.ready.is_none() {
             self.live(life::Event::StartFailed(error.to_owned()));
         }
+        // Whatever it does now: its place is another's, and it is asked to end and made to.
+        self.lost(role);
     }
 
     /// Unlinks what dead workers had in this session's namespace and nowhere else, whatever a steward says.
@@ -193,6 +204,13 @@ impl Actor {
     fn node_error(&mut self, node: &NodeId, error: &str) {
         // A node that the graph does not have is no node's error, and would be one more name to keep.
         let Some(policy) = self.node_policy(node) else { return };
+        let now = Instant::now();
+        let early = |at: &Instant| now.duration_since(*at) < NODE_ERROR_INTERVAL;
+        if self.node_error_at.get(node).is_some_and(early) {
+            // It is told to every peer: more often than the protocol says it is not.
+            return;
+        }
+        self.node_error_at.insert(node.clone(), now);
         let error: String = error.chars().take(MAX_NODE_ERROR).collect();
         self.node_errors.insert(node.to_string(), error.clone());
         self.tell_state(node.as_str(), "error", None, Some(&error));
@@ -206,9 +224,17 @@ impl Actor {
     pub(super) fn unwilling(&mut self, roles: BTreeSet<Role>, why: &str) {
         let (attached, others): (Vec<Role>, Vec<Role>) =
             roles.into_iter().partition(|role| matches!(role, Role::Attached(_)));
-        for role in &others {
-            // Its part is away as if it had died, and its nodes' policies apply; asked for, it gets another chance.
-            if !matches!(role, Role::Codec | Role::Steward) && self.ready.is_some() {
+        let begun = self.ready.is_some();
+        for role in others.iter().filter(|_| begun) {
+            self.recovery.examined(Instant::now(), *role, why, []);
+            if matches!(role, Role::Codec | Role::Steward) {
+                // Nothing goes on without it: another one may be willing, and five that are not are enough.
+                self.lost(*role);
+            } else if self.strictest(*role) == Some(OnFailure::Close) {
+                let what = self.names(*role).join(", ");
+                self.live(life::Event::Failed(format!("{what}, which says `close`: {why}")));
+            } else {
+                // Its part is away as if it had died, and its nodes' policies apply; asked for, it gets another chance.
                 self.desired.absence.roles.insert(*role);
                 self.tell_nodes(*role, "failed", Some(why));
             }
@@ -217,8 +243,9 @@ impl Actor {
             self.refuse_attached(*role, why);
         }
         if attached.is_empty() {
-            let away = others.iter().any(|role| self.desired.absence.roles.contains(role));
-            self.refused = (!away).then(|| self.desired.clone());
+            let vital = |role: &Role| matches!(role, Role::Codec | Role::Steward);
+            let changed = others.iter().any(|r| vital(r) || self.desired.absence.roles.contains(r));
+            self.refused = (!changed || self.ready.is_none()).then(|| self.desired.clone());
             self.advance();
         }
     }
@@ -243,8 +270,11 @@ impl Actor {
                 if error.is::<NoRoom>() {
                     // Others may give some back.
                     self.again_at = Some(Instant::now() + NO_ROOM_PAUSE);
-                } else {
-                    self.refused = Some(self.desired.clone());
+                } else if self.ready.is_some() {
+                    // Its steward cannot make what is wanted: perhaps another one can.
+                    self.recovery.examined(Instant::now(), Role::Steward, &error.to_string(), []);
+                    self.lost(Role::Steward);
+                    return;
                 }
                 if self.ready.is_none() {
                     self.live(life::Event::StartFailed(format!("{error:#}")));
@@ -253,6 +283,7 @@ impl Actor {
             }
         };
         self.late = 0;
+        self.mending.wired(Instant::now());
         let began = self.began;
         self.ready.get_or_insert_with(|| began.elapsed());
         for source in ports.closed_outlets {
@@ -300,6 +331,9 @@ impl Actor {
             }
         };
         let Some((product, made)) = self.outputs.take(&unit) else { return };
+        if let Made::Frame(_) = made {
+            self.mending.flows(Instant::now, product.source.kind);
+        }
         for member in self.members.values() {
             if member.views.get(&product.source) != Some(&product.codec) {
                 continue;
@@ -320,6 +354,13 @@ impl Actor {
         let source = wiring.source_of(channel).filter(|s| s.kind == Media::Video).cloned();
         let product = wiring.product_of(channel).filter(|p| p.source.kind == Media::Video).cloned();
         if let Some(source) = source {
+            let now = Instant::now();
+            let early = |at: &Instant| now.duration_since(*at) < KEYFRAME_INTERVAL / 2;
+            if self.wished.get(&source).is_some_and(early) {
+                // Whoever lacks it says so again.
+                return;
+            }
+            self.wished.insert(source.clone(), now);
             self.offer(&source.peer, member::Command::Keyframe);
         } else if let Some(product) = product {
             self.keyframe(&product);

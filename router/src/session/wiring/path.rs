@@ -35,7 +35,7 @@ impl Segment {
 pub struct Insert {
     /// Whose frames it takes.
     pub source: Source,
-    /// Behind the segment of this name; none is behind the decoder.
+    /// Behind the segment of this name, of the plan or inserted itself; none is behind the decoder.
     pub after: Option<NodeId>,
     /// Itself; it has a process of its own.
     pub segment: Segment,
@@ -85,9 +85,12 @@ fn put_inserted(
     after: Option<&NodeId>,
 ) {
     // The one that came last stands next to the channel that it was attached to.
-    let here = desired.inserts.iter().rev();
-    let here = here.filter(|insert| insert.source == *source && insert.after.as_ref() == after);
-    all.extend(here.map(|insert| (insert.segment.clone(), false)));
+    for insert in desired.inserts.iter().rev() {
+        if insert.source == *source && insert.after.as_ref() == after {
+            all.push((insert.segment.clone(), false));
+            put_inserted(all, desired, source, Some(insert.segment.name()));
+        }
+    }
 }
 
 fn stage(mut segment: Segment, last_of_graph: bool, absence: &Absence) -> Option<Stage> {

@@ -357,6 +357,68 @@ fn an_inserted_node_stands_behind_its_channel_and_leaves_no_trace() {
 }
 
 #[test]
+fn a_node_may_stand_behind_an_inserted_one_and_stays_when_that_goes() {
+    let (_, wiring) = Wiring::new(plan(1)).plan(&one_video(), &BTreeSet::new()).expect("a step");
+    let mut desired = one_video();
+    let mut insert = |wiring: &Wiring, at: &str, role, id: &str, number| {
+        let (source, after) = wiring.place(&at.parse().expect("a name")).expect("a raw channel");
+        let segment = segment(role, vec![node(id, number, OnFailure::Hold)]);
+        desired.inserts.push(Insert { source, after, segment });
+        wiring.plan(&desired, &BTreeSet::new()).expect("a step").1
+    };
+    let first = insert(&wiring, "rm/s/in/a/video0/raw", Role::Attached(1), "x", 9);
+    let both = insert(&first, "rm/s/node/x.out@a/raw", Role::Attached(2), "y", 10);
+    let graph = |id: &str| TaskKey::Graph(source("a", Media::Video), id.parse().expect("an id"));
+    assert_eq!(reads(&both, &graph("x")), "rm/s/in/a/video0/raw");
+    assert_eq!(reads(&both, &graph("y")), "rm/s/node/x.out@a/raw");
+    assert_eq!(reads(&both, &graph("n0")), "rm/s/node/y.out@a/raw");
+    assert!(!held(&plan(1), &desired, &source("a", Media::Video), |_| true));
+    let dead = |role| role != Role::Attached(2);
+    assert!(held(&plan(1), &desired, &source("a", Media::Video), dead), "it holds there as well");
+}
+
+#[test]
+fn an_insert_behind_a_segment_whose_last_node_is_left_out_stands_behind_the_segment() {
+    let nodes = vec![node("a", 0, OnFailure::Hold), node("b", 1, OnFailure::Bypass)];
+    let plan = Plan { video: vec![segment(Role::Pipeline, nodes)], ..plan(0) };
+    let mut desired = one_video();
+    desired.absence.nodes.insert("b".parse().expect("an id"));
+    let (_, wiring) = Wiring::new(plan).plan(&desired, &BTreeSet::new()).expect("a step");
+    let at = "rm/s/out/main-video@a/raw".parse().expect("a name");
+    let (source, after) = wiring.place(&at).expect("a raw channel");
+    let own = segment(Role::Attached(1), vec![node("x", 9, OnFailure::Hold)]);
+    desired.inserts.push(Insert { source: source.clone(), after, segment: own });
+    for absent in [true, false] {
+        if !absent {
+            desired.absence.nodes.clear();
+        }
+        let (_, next) = wiring.plan(&desired, &BTreeSet::new()).expect("a step");
+        let x = next.find(&TaskKey::Graph(source.clone(), "x".parse().expect("an id")));
+        assert!(x.is_some(), "with b {}", if absent { "left out" } else { "back" });
+    }
+}
+
+#[test]
+fn a_channel_that_a_dead_tap_has_a_place_at_is_made_afresh_with_its_taps_wake_up() {
+    let (_, mut wiring) =
+        Wiring::new(plan(1)).plan(&one_video(), &BTreeSet::new()).expect("a step");
+    let name: ChannelName = "rm/s/out/main-video@a/raw".parse().expect("a name");
+    wiring.wear(&"rm/s/in/b/video0/raw".parse().expect("a name"));
+    assert!(wiring.plan(&one_video(), &BTreeSet::new()).is_none(), "no such channel");
+    wiring.wear(&name);
+    let (step, next) = wiring.plan(&one_video(), &BTreeSet::new()).expect("a step");
+    let (old, new) = (wiring.channel(&name).expect("old"), next.channel(&name).expect("new"));
+    assert_eq!((step.channels.len(), new.generation), (1, old.generation + 1));
+    assert_ne!(tap_wake(old), tap_wake(new));
+    for gone in [old.service.as_str(), tap_wake(old).expect("a wake-up")] {
+        assert!(step.forget.iter().any(|name| name == gone), "{gone} is not forgotten");
+    }
+    assert!(step.wakes.iter().any(|wake| Some(wake.as_str()) == tap_wake(new)));
+    assert_eq!(add_count(step.changes(Role::Codec)) + add_count(step.changes(Role::Pipeline)), 0);
+    assert!(next.plan(&one_video(), &BTreeSet::new()).is_none(), "once");
+}
+
+#[test]
 fn an_attached_source_needs_no_decoder() {
     let mut desired = Desired::default();
     let tone = source("tone", Media::Audio);

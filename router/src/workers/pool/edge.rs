@@ -4,7 +4,7 @@ use super::super::process::{Launcher, Process, Start, Started};
 use super::super::supervise::{
     Action, KillReason, Limits, Role, State, Supervisor, Ticket, WorkerId,
 };
-use super::super::{control, marks::Marks, program::Lock};
+use super::super::{control, flood::Flood, marks::Marks, program::Lock};
 use super::{Autopsy, FrameLimits, Keeper, Lease, Pool, Request, WorkerEvent, WorkerView};
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control as wire;
@@ -24,11 +24,6 @@ use tokio::task::JoinSet;
 const MESSAGES: usize = 1024;
 /// How often the supervisor looks at the clock: heartbeats come as often.
 const TICK: Duration = Duration::from_millis(100);
-/// Heartbeats that a worker may send within [`FLOOD`]; ten come by the protocol (chosen: one that was stopped and goes on
-/// has none to make up for).
-const MAX_BEATS: u32 = 40;
-/// See [`MAX_BEATS`].
-const FLOOD: Duration = Duration::from_secs(1);
 
 /// A session that a worker serves.
 struct Served {
@@ -56,7 +51,7 @@ struct Worker {
     data: Option<UnixStream>,
     /// Tasks that were over their limit when it was killed for that.
     overdue: Vec<TaskId>,
-    beats: (Instant, u32),
+    flood: Flood,
     reaped: Vec<oneshot::Sender<()>>,
     reason: Option<KillReason>,
 }
@@ -124,9 +119,8 @@ impl Edge {
         loop {
             tokio::select! {
                 // A worker's beats must be heard before the clock judges their absence: after a pause of the whole
-                // machine everybody looks hung until the queue is read.
+                // machine everybody looks hung until the queue is read. What sessions ask is not held up by what workers say.
                 biased;
-                Some(message) = messages.recv() => self.hear(message),
                 Some(request) = requests.recv() => match request {
                     Request::Stop { reply } => {
                         self.supervisor.stop(Instant::now());
@@ -141,6 +135,7 @@ impl Edge {
                         self.ended(worker, status);
                     }
                 }
+                Some(message) = messages.recv() => self.hear(message),
                 _ = tick.tick() => self.supervisor.tick(Instant::now()),
             }
             self.act();
@@ -247,7 +242,7 @@ impl Edge {
                     marks,
                     data,
                     overdue: Vec::new(),
-                    beats: (Instant::now(), 0),
+                    flood: Flood::new(Instant::now()),
                     reaped: Vec::new(),
                     reason: None,
                 };
@@ -279,9 +274,22 @@ impl Edge {
 
     fn hear(&mut self, heard: Heard) {
         let now = Instant::now();
+        if let Heard::Message(id, message) = &heard
+            && let Some(worker) = self.workers.get_mut(id)
+            && worker.flood.heard(now, matches!(message, ToRouter::Heartbeat { .. }))
+        {
+            if worker.reason.is_none() {
+                tracing::warn!(worker = %worker.name, "says too much");
+            }
+            self.supervisor.floods(*id);
+            return;
+        }
         match heard {
             Heard::Message(id, ToRouter::Catalogue(catalogue)) => {
-                if let Some(worker) = self.workers.get_mut(&id) {
+                let state = self.supervisor.workers().find(|(w, _, _)| *w == id).map(|(_, _, s)| s);
+                let first = matches!(state, Some(State::Starting { .. }));
+                // A second one is against the protocol, and not believed before it is punished.
+                if let (true, Some(worker)) = (first, self.workers.get_mut(&id)) {
                     worker.catalogue = Arc::new(catalogue);
                     let (role, catalogue) = (worker.role, Arc::clone(&worker.catalogue));
                     self.catalogue.send_if_modified(|all| {
@@ -316,15 +324,6 @@ impl Edge {
 
     fn beat(&mut self, now: Instant, id: WorkerId, threads: Vec<ThreadBeat>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let (since, beats) = &mut worker.beats;
-        if now.saturating_duration_since(*since) >= FLOOD {
-            (*since, *beats) = (now, 0);
-        }
-        *beats += 1;
-        if *beats > MAX_BEATS {
-            self.supervisor.broken(id);
-            return;
-        }
         worker.overdue = overdue(&threads, &worker.limits);
         worker.threads = threads.into();
         let late = !worker.overdue.is_empty();
@@ -332,7 +331,8 @@ impl Edge {
     }
 
     /// To the session that it is about, if the worker serves that.
-    fn pass_on(&mut self, id: WorkerId, message: ToRouter) {
+    fn pass_on(&mut self, id: WorkerId, mut message: ToRouter) {
+        cut(&mut message);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(session) = about(&message) else { return };
         let served = worker.serves.iter_mut().find(|(_, served)| served.session == *session);
@@ -492,6 +492,25 @@ impl Edge {
                 }
             })
             .collect()
+    }
+}
+
+/// Characters of what a process says for people that are kept.
+const MAX_WORDS: usize = 1024;
+
+/// Cuts what a process says for people: it is queued, logged, shown and told to peers.
+pub(crate) fn cut(message: &mut ToRouter) {
+    let said = match message {
+        ToRouter::Unassigned { error, .. }
+        | ToRouter::Refused { error, .. }
+        | ToRouter::NodeError { error, .. }
+        | ToRouter::Created { error: Some(error), .. }
+        | ToRouter::Applied { error: Some(error), .. } => error,
+        _ => return,
+    };
+    if let Some((end, _)) = said.char_indices().nth(MAX_WORDS) {
+        said.truncate(end);
+        said.shrink_to_fit();
     }
 }
 

@@ -56,8 +56,8 @@ fn a_worker_that_stops_beating_is_killed_and_its_session_told() {
     assert!(actions.contains(&Action::Lost { worker: pipeline, ticket: Ticket(1) }));
 }
 
-#[test]
-fn a_worker_that_cannot_start_is_tried_again_ever_later() {
+/// The pauses before starts of a kind of worker to each of which this happens.
+fn pauses(end: impl Fn(&mut Supervisor, Instant, WorkerId)) -> Vec<u128> {
     let mut now = Instant::now();
     let mut supervisor = Supervisor::new(one_spare());
     let mut pauses = Vec::new();
@@ -67,7 +67,7 @@ fn a_worker_that_cannot_start_is_tried_again_ever_later() {
             .into_iter()
             .find(|(_, role)| *role == Role::Codec)
             .expect("a start");
-        supervisor.exited(now, codec);
+        end(&mut supervisor, now, codec);
         let asked = now;
         loop {
             now += Duration::from_millis(10);
@@ -82,7 +82,29 @@ fn a_worker_that_cannot_start_is_tried_again_ever_later() {
         }
         pauses.push((now - asked).as_millis());
     }
-    assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    pauses
+}
+
+#[test]
+fn a_worker_that_cannot_start_is_tried_again_ever_later() {
+    let exits = |supervisor: &mut Supervisor, now, id| supervisor.exited(now, id);
+    assert_eq!(pauses(exits), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+#[test]
+fn a_worker_that_says_it_is_ready_and_dies_at_once_is_tried_again_ever_later() {
+    let breaks_off = |supervisor: &mut Supervisor, now, id| {
+        supervisor.ready(now, id);
+        supervisor.broken(id);
+        supervisor.exited(now, id);
+    };
+    assert_eq!(pauses(breaks_off), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    let lives = |supervisor: &mut Supervisor, now, id| {
+        supervisor.ready(now, id);
+        supervisor.beat(now + STEADY, id, false);
+        supervisor.exited(now, id);
+    };
+    assert_eq!(pauses(lives), [100; 8]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub(crate) fn lock(
 }
 
 /// Limits the memory of this process; without a limit it does nothing.
-pub(super) fn limit_memory(bytes: Option<u64>) {
+pub(crate) fn limit_memory(bytes: Option<u64>) {
     let Some(bytes) = bytes else { return };
     if let Err(error) = lower(Resource::RLIMIT_DATA, bytes) {
         tracing::warn!(%error, "memory is not limited");
