@@ -1,343 +1,284 @@
-//! Everything at once and at random: calls that come and go, peers and workers that die or hang; nothing may be left.
+//! Everything at once and at random: calls that come and go, peers and workers that die or hang, programs that attach and
+//! go or die; nothing may be left.
 //!
 //! The choices follow from a seed that is printed; what they hit follows from the machine's timing as well, so the same
 //! seed gives the same kind of trouble, not the same run. Rounds of trouble end with an empty router, where its
-//! descriptors and memory are read. A process of one session is hit at most once in [`HEALED`]: twice in a row on one
-//! track is a quarantine, which is another story. `scripts/soak` runs the long form.
+//! descriptors and memory are read. [`calls`] makes calls and judges them, [`trouble`] says which process may be hit,
+//! [`programs`] attaches, [`diary`] knows what was done and tells the last of it when a soak fails, [`rest`] reads what the
+//! router holds. `scripts/soak` runs the long form.
 
+mod calls;
+mod diary;
 mod dice;
+mod programs;
 mod rest;
+mod trouble;
 
-use crate::router::{LIMIT, Router, eventually, report};
+use crate::recovery::moody;
+use crate::router::{Router, eventually};
+use calls::{Call, Verdict};
+use diary::{Act, Diary};
 use dice::Dice;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use programs::Programs;
 use rest::Rest;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::{Child, Output};
 use std::time::{Duration, Instant};
+use trouble::{Trouble, Victim, WAYS, Whom};
 
-/// Peers at once; an even one, so that rooms fill.
-const PEERS: u64 = 8;
-/// A process that lived so long after a death of its kind is hit again (DESIGN: 30 s are health).
-const HEALED: Duration = Duration::from_secs(35);
-/// After a hit this may pass until pictures come back (chosen: a hang is seen after a second, and the machine is full).
-const RECOVERED: f64 = 4.0;
-/// A call that is shorter is not asked for its media: its beginning may have been hit.
-const SHORT: f64 = 3.0;
+/// Peers at once in the long form (TARGETS P15); an even number, so that rooms fill.
+const PEERS: u64 = 10;
 /// What a round of the long form lasts, and how many there are at least.
 const ROUND: Duration = Duration::from_secs(60);
 const ROUNDS: u32 = 4;
-/// Kills that the long form makes, a second, at the least (TARGETS P15: 200 in ten minutes).
+/// Workers that the long form kills by SIGKILL, a second, at the least (TARGETS P15: 200; here in ten minutes).
 const KILLS_A_SECOND: f64 = 1.0 / 3.0;
-/// Idle workers of each kind, as [`CONFIG`] says.
-const SPARES: usize = 2;
-const CONFIG: &str = "spares = 2\nmax_sessions = 64\nmax_video = \"640x360\"\nsession_starts_per_second = 100\n\
-                      grace_seconds = 1.0\nsuspend_after_seconds = 1.0\n";
+/// Calls of the long form, a second and peer, at the least (TARGETS P15: 1,000; here of ten peers in ten minutes).
+const JOINS_A_SECOND: f64 = 1.0 / 6.0;
+/// Calls that begin in one act, at the most (chosen: with fewer the places of those that ended stay empty).
+const AT_ONCE: u64 = 3;
+/// The worker that serves many sessions.
+const SHARED: &str = "shared";
+/// Idle workers, as [`config`] says: two of each of our three kinds, one of the operator's for one session, the shared one.
+const IDLE: usize = 8;
 
-/// How a call is ended by somebody else than its clock.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    Killed,
-    Interrupted,
+fn config() -> String {
+    let command = moody();
+    let node = |worker: &str, on_failure: &str| {
+        format!(
+            "{{ id = \"negative\", type = \"Negative\", worker = \"{worker}\", on_failure = \"{on_failure}\" }}"
+        )
+    };
+    let (own, shared) = (node("own", "bypass"), node(SHARED, "hold"));
+    format!(
+        "spares = 2\nmax_sessions = 64\nmax_video = \"640x360\"\nsession_starts_per_second = 100\n\
+         grace_seconds = 1.0\nsuspend_after_seconds = 1.0\n\
+         [workers.own]\ncommand = {command:?}\n\
+         [workers.{SHARED}]\ncommand = {command:?}\nisolation = \"shared\"\n\
+         [pipelines.mixed]\nnodes = [{own}, {{ id = \"gray\", type = \"Grayscale\" }}]\n\
+         [pipelines.shared]\nnodes = [{shared}]\n"
+    )
 }
 
-struct Call {
-    child: Child,
-    name: String,
-    /// A session of its own: its media come back to it, whoever else is there.
-    own: bool,
-    video: bool,
-    audio: bool,
-    fps: u64,
-    seconds: f64,
-    began: Instant,
-    cut: Option<(Cut, Instant)>,
-    hit: Option<Instant>,
+/// How it is played.
+struct Form {
+    seed: u64,
+    peers: u64,
+    /// Whether some calls last long.
+    long: bool,
+    rounds: u32,
+    round: Duration,
 }
 
-impl Drop for Call {
-    fn drop(&mut self) {
-        // When the story has failed; a child that was waited for is not killed again.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What was done so far.
-#[derive(Default)]
-struct Tally {
+/// What it came to.
+struct Done {
+    /// Before the first round, and after each.
+    rests: Vec<Rest>,
     joins: u64,
-    leaves: u64,
-    interrupted: u64,
-    peers_killed: u64,
-    judged: u64,
-    hits: BTreeMap<String, u64>,
+    /// Workers that were hit, of any kind and in any way.
+    hits: u64,
+    /// Those of them that were hit by SIGKILL.
+    kills: u64,
 }
 
 struct Soak {
     router: Router,
     dice: Dice,
     peers: u64,
-    /// The longest call, in seconds.
-    longest: u64,
+    long: bool,
     calls: Vec<Call>,
-    /// When a process of a role of a session was hit last.
-    hits: BTreeMap<(String, String), Instant>,
+    joins: u64,
+    trouble: Trouble,
+    programs: Programs,
     receipts: BTreeSet<String>,
-    tally: Tally,
+    /// Last: what it tells of a failure comes after the router's log.
+    diary: Diary,
 }
 
 impl Soak {
-    fn new(seed: u64, peers: u64, longest: u64) -> Self {
-        println!("soak: seed {seed}, {peers} peers at once");
+    fn new(form: &Form) -> Self {
+        println!("soak: seed {}, {} peers at once", form.seed, form.peers);
+        let router = Router::with(&config(), &[]);
         Self {
-            router: Router::with(CONFIG, &[]),
-            dice: Dice::new(seed),
-            peers,
-            longest,
+            programs: Programs::new(&router),
+            router,
+            dice: Dice::new(form.seed),
+            peers: form.peers,
+            long: form.long,
             calls: Vec::new(),
-            hits: BTreeMap::new(),
+            joins: 0,
+            trouble: Trouble::default(),
             receipts: BTreeSet::new(),
-            tally: Tally::default(),
+            diary: Diary::new(form.seed),
         }
+    }
+
+    /// A call and a death, whatever the dice say later.
+    fn begin(&mut self) {
+        self.join();
+        eventually("a worker that can be hit", || self.hit_worker().then_some(()));
     }
 
     /// Trouble for so long, then until the last call is over.
     fn round(&mut self, length: Duration) {
         let begin = Instant::now();
         while begin.elapsed() < length {
-            match self.dice.below(100) {
-                0..66 => self.join(),
-                66..84 => self.hit_worker(),
-                84..87 => self.hit_spare(),
-                87..93 => self.cut(Cut::Killed),
-                _ => self.cut(Cut::Interrupted),
-            }
+            self.act();
             self.reap();
-            std::thread::sleep(Duration::from_millis(20 + self.dice.below(260)));
+            std::thread::sleep(Duration::from_millis(10 + self.dice.below(180)));
         }
-        eventually("the end of every call", || {
+        eventually("the end of every call and of what was attached", || {
             self.reap();
-            self.calls.is_empty().then_some(())
+            (self.calls.is_empty() && self.programs.none()).then_some(())
         });
         eventually("the end of every session", || {
-            let sessions = self.look();
-            sessions["sessions"].as_array().is_some_and(Vec::is_empty).then_some(())
+            let listing = self.look();
+            rows(&listing["sessions"]).next().is_none().then_some(())
         });
+    }
+
+    fn act(&mut self) {
+        match self.dice.below(100) {
+            0..50 => {
+                for _ in 0..=self.dice.below(AT_ONCE) {
+                    self.join();
+                }
+            }
+            50..64 => {
+                self.hit_worker();
+            }
+            64..70 => self.hit_spare(),
+            70..74 => self.cut(Signal::SIGKILL),
+            74..78 => self.cut(Signal::SIGINT),
+            78..98 => self.change(),
+            _ => {
+                let listing = self.look();
+                let Self { programs, dice, calls, diary, .. } = self;
+                programs.restart(dice, &listing, calls, diary);
+            }
+        }
     }
 
     fn join(&mut self) {
         if self.calls.len() as u64 >= self.peers {
             return;
         }
-        self.tally.joins += 1;
-        let name = format!("peer-{}", self.tally.joins);
-        let own = self.dice.below(10) < 6;
-        // Most have both; some have only one of them.
-        let (video, audio) =
-            self.dice.of(&[(true, true), (true, true), (true, false), (false, true)]);
-        let fps = self.dice.of(&[10, 15, 30]);
-        let seconds = 2 + self.dice.below(self.longest.saturating_sub(1));
-        let room = format!("room-{}", self.dice.below(2));
-        let pipeline = self.dice.of(&["overlay", "passthrough", "grayscale", "blur"]);
-        let codec = self.dice.of(&["vp8", "vp9", "h264"]);
-        let (rate, length) = (fps.to_string(), seconds.to_string());
-        let mut arguments = vec!["--peer-id", &name, "--seconds", &length, "--fps", &rate];
-        arguments.extend(["--codec", codec, "--size", "320x180", "--bitrate", "300k"]);
-        arguments.extend(["--video", if video { "pattern" } else { "none" }]);
-        arguments.extend(["--audio", if audio { "ticks" } else { "none" }]);
-        // A room is made by whoever comes first, and cannot be made a second time.
-        arguments.extend(if own { ["--pipeline", pipeline] } else { ["--session", &room] });
-        let child = self.router.spawn_call(&arguments);
-        let began = Instant::now();
-        let (cut, hit) = (None, None);
-        let seconds = seconds as f64;
-        self.calls.push(Call { child, name, own, video, audio, fps, seconds, began, cut, hit });
+        self.joins += 1;
+        let call = Call::start(&self.router, &mut self.dice, self.joins, self.long);
+        self.diary.note(Act::Join, &call);
+        self.calls.push(call);
     }
 
-    fn cut(&mut self, how: Cut) {
-        let going: Vec<usize> =
-            (0..self.calls.len()).filter(|at| self.calls[*at].cut.is_none()).collect();
-        if going.is_empty() {
+    fn cut(&mut self, signal: Signal) {
+        let uncut = |at: &usize| self.calls[*at].uncut();
+        let uncut: Vec<usize> = (0..self.calls.len()).filter(uncut).collect();
+        if uncut.is_empty() {
             return;
         }
-        let call = &mut self.calls[self.dice.of(&going)];
-        // Not reaped yet, so the number is still its own.
-        let pid = Pid::from_raw(call.child.id() as i32);
-        let (signal, count) = match how {
-            Cut::Killed => (Signal::SIGKILL, &mut self.tally.peers_killed),
-            Cut::Interrupted => (Signal::SIGINT, &mut self.tally.interrupted),
-        };
-        if kill(pid, signal).is_ok() {
-            *count += 1;
-            call.cut = Some((how, Instant::now()));
-        }
+        let call = &mut self.calls[self.dice.of(&uncut)];
+        call.cut(signal);
+        self.diary.note(Act::Sent(Whom::Peer, signal), &*call);
     }
 
-    fn hit_worker(&mut self) {
-        let sessions = self.look();
-        let mut all = Vec::new();
-        for session in sessions["sessions"].as_array().into_iter().flatten() {
-            let id = session["session_id"].as_str().unwrap_or_default();
-            for worker in session["workers"].as_array().into_iter().flatten() {
-                let role = worker["role"].as_str().unwrap_or_default();
-                let key = (id.to_owned(), role.to_owned());
-                let healed = self.hits.get(&key).is_none_or(|at| at.elapsed() >= HEALED);
-                if let (true, Some(pid)) = (healed, worker["pid"].as_i64()) {
-                    all.push((key, pid as i32, session));
-                }
-            }
-        }
-        if all.is_empty() {
-            return;
-        }
-        let (key, pid, session) = all.swap_remove(self.dice.below(all.len() as u64) as usize);
-        let signal =
-            self.dice.of(&[Signal::SIGKILL, Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGABRT]);
-        if !self.hit(pid, signal, &key.1) {
-            return;
-        }
-        self.hits.insert(key, Instant::now());
-        let members: Vec<&str> = session["members"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|m| m["peer_id"].as_str())
-            .collect();
-        for call in self.calls.iter_mut().filter(|c| members.contains(&c.name.as_str())) {
-            call.hit = Some(Instant::now());
-        }
+    /// Whether one was there to be hit.
+    fn hit_worker(&mut self) -> bool {
+        let listing = self.look();
+        let Some(victim) = self.trouble.worker(&mut self.dice, &listing) else { return false };
+        let signal = self.dice.of(&WAYS);
+        self.hit(&victim, signal)
     }
 
     fn hit_spare(&mut self) {
-        let sessions = self.look();
-        let workers = sessions["workers"].as_array().into_iter().flatten();
-        let spares: Vec<i32> = workers
-            .filter(|w| w["state"] == "spare")
-            .filter_map(|w| w["pid"].as_i64())
-            .map(|pid| pid as i32)
-            .collect();
-        if !spares.is_empty() {
-            let pid = self.dice.of(&spares);
-            self.hit(pid, Signal::SIGKILL, "spare");
+        let listing = self.look();
+        if let Some(victim) = Trouble::spare(&mut self.dice, &listing) {
+            self.hit(&victim, Signal::SIGKILL);
         }
     }
 
-    fn hit(&mut self, pid: i32, signal: Signal, what: &str) -> bool {
-        // What was listed a moment ago may be gone, and its number somebody else's.
-        let ours = fs::read_to_string(format!("/proc/{pid}/comm"));
-        let hit = ours.is_ok_and(|name| name.starts_with("remotemedia"))
-            && kill(Pid::from_raw(pid), signal).is_ok();
+    fn hit(&mut self, victim: &Victim, signal: Signal) -> bool {
+        let hit = self.trouble.strike(self.router.pid(), victim, signal);
         if hit {
-            *self.tally.hits.entry(format!("{what} {signal}")).or_default() += 1;
+            self.diary.note(Act::Sent(victim.whom, signal), victim);
+            calls::hit(&mut self.calls, &victim.members);
         }
         hit
     }
 
+    /// A program comes or goes.
+    fn change(&mut self) {
+        let listing = self.look();
+        let Self { programs, dice, calls, diary, .. } = self;
+        match dice.below(20) {
+            0..9 => programs.attach(dice, &listing, diary),
+            9..15 => programs.dismiss(dice, &listing, calls, diary),
+            _ => programs.mend(dice, diary),
+        }
+    }
+
     /// `/api/sessions`; looks through the receipts, of which the router keeps the last few.
     fn look(&mut self) -> Value {
-        let sessions = self.router.sessions();
-        for receipt in sessions["receipts"].as_array().into_iter().flatten() {
+        let listing = self.router.sessions();
+        for receipt in rows(&listing["receipts"]) {
             // A room's name comes again and again; how long its end took does not.
             if self.receipts.insert(receipt.to_string()) {
                 assert_eq!(receipt["left"].as_array().map(Vec::len), Some(0), "{receipt}");
                 assert!(receipt["failed"].is_null(), "a session could not go on: {receipt}");
             }
         }
-        sessions
+        self.programs.follow(&listing, &mut self.calls);
+        listing
     }
 
     fn reap(&mut self) {
+        // First: a call whose node went is not asked for its pictures.
+        self.programs.reap(&mut self.calls);
         let mut at = 0;
         while at < self.calls.len() {
-            let call = &mut self.calls[at];
-            let over = call.began.elapsed() > Duration::from_secs_f64(call.seconds) + LIMIT;
-            assert!(!over, "{} did not end", call.name);
-            if call.child.try_wait().unwrap().is_some() {
-                let call = self.calls.swap_remove(at);
-                self.judge(call);
+            if self.calls[at].over() {
+                let verdict = self.calls.swap_remove(at).judge();
+                self.diary.count(Act::Over(verdict));
             } else {
                 at += 1;
             }
         }
     }
 
-    /// A call that was not killed has ended well, and had its media.
-    fn judge(&mut self, mut call: Call) {
-        self.tally.leaves += 1;
-        let cut = call.cut.take();
-        if cut.is_some_and(|(how, _)| how == Cut::Killed) {
-            return;
-        }
-        let end = cut.map_or_else(Instant::now, |(_, at)| at);
-        let output = output_of(&mut call.child);
-        let lasted = end.duration_since(call.began).as_secs_f64();
-        if cut.is_some() && lasted < SHORT {
-            // It may not even have been connected.
-            return;
-        }
-        let report = report(&output);
-        self.tally.judged += 1;
-        assert!(report["error"].is_null(), "{}: {report}", call.name);
-        if !call.own || lasted < SHORT {
-            return;
-        }
-        let since_hit = call.hit.map(|at| end.saturating_duration_since(at).as_secs_f64());
-        if since_hit.is_some_and(|seconds| seconds < RECOVERED) {
-            return;
-        }
-        let name = &call.name;
-        if call.audio {
-            assert!(report["audio"]["received"].as_u64() > Some(0), "{name}: no sound: {report}");
-        }
-        if call.video {
-            let count = |key: &str| report["video"][key].as_u64().unwrap_or(0);
-            assert!(count("received") > 0, "{name}: no picture: {report}");
-            // What was sent before the path stood does not come back, nor what a hit process had; what was lost between the
-            // first and the last that came is told apart, so this is a call that went silent before its end.
-            let missing = count("sent").saturating_sub(count("received") + count("lost"));
-            let allowed = (RECOVERED * call.fps as f64) as u64;
-            assert!(missing <= allowed, "{name}: {missing} at its ends did not come: {report}");
-        }
-    }
-
     /// The router at rest: nobody calls, the spares are there.
     fn rest(&mut self) -> Rest {
         eventually("spares and nobody else", || {
-            let sessions = self.look();
-            let workers = sessions["workers"].as_array()?;
-            let rest = workers.len() >= 2 * SPARES && workers.iter().all(|w| w["state"] == "spare");
+            let listing = self.look();
+            let workers = listing["workers"].as_array()?;
+            let rest = workers.len() >= IDLE && workers.iter().all(|w| w["state"] == "spare");
             rest.then_some(())
         });
         Rest::of(self.router.pid())
     }
 
-    /// Workers that were hit, of any kind and in any way.
-    fn worker_hits(&self) -> u64 {
-        self.tally.hits.values().sum()
+    fn hits(&self) -> u64 {
+        self.diary.sum(|act| matches!(act, Act::Sent(whom, _) if whom.of_router()))
     }
 
-    fn tell(&self, rests: &[Rest]) {
-        let t = &self.tally;
-        println!(
-            "soak: {} joins, {} ends ({} interrupted, {} killed, {} judged), {} sessions, {} workers hit: {:?}",
-            t.joins,
-            t.leaves,
-            t.interrupted,
-            t.peers_killed,
-            t.judged,
-            self.receipts.len(),
-            self.worker_hits(),
-            t.hits
-        );
-        for (round, rest) in rests.iter().enumerate() {
-            println!("soak: the router at rest after round {round}: {rest:?}");
-        }
+    fn kills(&self) -> u64 {
+        let kill = |act: Act| matches!(act, Act::Sent(whom, Signal::SIGKILL) if whom.of_router());
+        self.diary.sum(kill)
     }
+}
+
+/// The entries of a list, of none if it is no list.
+fn rows(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The peers of a session.
+fn members(session: &Value) -> impl Iterator<Item = &str> {
+    rows(&session["members"]).map(|member| text(&member["peer_id"]))
 }
 
 /// Of a child that has ended: what it printed fits into the pipes.
@@ -353,25 +294,39 @@ fn output_of(child: &mut Child) -> Output {
     output
 }
 
-/// Runs so many rounds, and ends the router; what it was at rest before and after each.
-fn soak(seed: u64, peers: u64, longest: u64, rounds: u32, round: Duration) -> (Vec<Rest>, u64) {
-    let mut soak = Soak::new(seed, peers, longest);
+/// Plays it, and ends the router.
+fn soak(form: &Form) -> Done {
+    let mut soak = Soak::new(form);
     let mut rests = vec![soak.rest()];
-    for number in 1..=rounds {
-        soak.round(round);
+    soak.begin();
+    for number in 1..=form.rounds {
+        soak.round(form.round);
         rests.push(soak.rest());
-        println!("soak: round {number} of {rounds} is over, {} workers hit", soak.worker_hits());
+        let (rounds, joins, kills) = (form.rounds, soak.joins, soak.kills());
+        println!("soak: round {number} of {rounds} is over, {joins} joins, {kills} workers killed");
     }
-    soak.tell(&rests);
-    let hits = soak.worker_hits();
+    let whole = soak.diary.sum(|act| act == Act::Over(Verdict::Whole));
+    println!(
+        "soak: {} joins, {whole} calls that were seen whole, {} sessions, {} workers hit, {} of them by SIGKILL",
+        soak.joins,
+        soak.receipts.len(),
+        soak.hits(),
+        soak.kills()
+    );
+    println!("soak: {}", soak.diary.tally());
+    for (round, rest) in rests.iter().enumerate() {
+        println!("soak: the router at rest after round {round}: {rest:?}");
+    }
+    let done = Done { rests, joins: soak.joins, hits: soak.hits(), kills: soak.kills() };
     soak.router.stop();
-    (rests, hits)
+    done
 }
 
 #[test]
-fn calls_come_and_go_while_peers_and_workers_die_at_random() {
-    let (_, hits) = soak(20_261_121, 6, 4, 1, Duration::from_secs(10));
-    assert!(hits > 0, "no worker was hit");
+fn calls_come_and_go_while_peers_workers_and_attached_programs_die_at_random() {
+    let round = Duration::from_secs(10);
+    let done = soak(&Form { seed: 20_261_121, peers: 6, long: false, rounds: 1, round });
+    assert!(done.hits > 0, "no worker was hit");
 }
 
 #[test]
@@ -383,9 +338,13 @@ fn soak_for_long() {
     let seed = number("REMOTEMEDIA_SOAK_SEED").unwrap_or(now.as_nanos() as u64);
     let peers = number("REMOTEMEDIA_SOAK_PEERS").unwrap_or(PEERS);
     let rounds = ((seconds / ROUND.as_secs()) as u32).max(ROUNDS);
-    let (rests, hits) = soak(seed, peers, 8, rounds, Duration::from_secs(seconds) / rounds);
-    let wanted = (seconds as f64 * KILLS_A_SECOND) as u64;
-    assert!(hits >= wanted, "{hits} workers were hit; {wanted} are wanted");
+    let round = Duration::from_secs(seconds) / rounds;
+    let done = soak(&Form { seed, peers, long: true, rounds, round });
+    let kills = (seconds as f64 * KILLS_A_SECOND) as u64;
+    assert!(done.kills >= kills, "{} workers were killed; {kills} are wanted", done.kills);
+    let joins = (seconds as f64 * peers as f64 * JOINS_A_SECOND) as u64;
+    assert!(done.joins >= joins, "{} peers called; {joins} are wanted", done.joins);
     // The first rounds fill what is kept: allocator, tables, the last receipts.
+    let rests = &done.rests;
     rests[rests.len() - 1].flat_since(&rests[2]);
 }
