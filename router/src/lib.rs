@@ -1,4 +1,5 @@
 //! The router: signaling, sessions, supervision, cleanup, command line.
+mod allocator;
 pub mod attach;
 pub mod cli;
 pub mod config;

@@ -53,9 +53,10 @@ fn config() -> String {
         )
     };
     let (own, shared) = (node("own", "bypass"), node(SHARED, "hold"));
+    // A room has more seats than there are peers at once: whoever was killed keeps a seat for half a minute.
     format!(
         "spares = 2\nmax_sessions = 64\nmax_video = \"640x360\"\nsession_starts_per_second = 100\n\
-         grace_seconds = 1.0\nsuspend_after_seconds = 1.0\n\
+         max_peers = 100\ngrace_seconds = 1.0\nsuspend_after_seconds = 1.0\n\
          [workers.own]\ncommand = {command:?}\n\
          [workers.{SHARED}]\ncommand = {command:?}\nisolation = \"shared\"\n\
          [pipelines.mixed]\nnodes = [{own}, {{ id = \"gray\", type = \"Grayscale\" }}]\n\

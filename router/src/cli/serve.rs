@@ -61,6 +61,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         .map_err(|fault| Failure::Wrong(fault.to_string()))?;
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", settings.log));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    crate::allocator::share_arena();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
