@@ -21,12 +21,14 @@ const PACE: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 8;
 /// Cycles between two lines of progress.
 const TELL: usize = 50;
+/// A seat is kept for half a minute for whoever had it: at this pace there are 150 of them.
+const HEAD: &str = "log = \"warn\"\nmax_peers_total = 1000\n";
 /// What the router adds to a receipt: from the offer's taking to the first wiring that all workers switched to.
 const READY: &str = "ready_ms";
 
 pub(crate) fn measure(options: &Options) -> Target {
     let before = names(Path::new("/dev/shm"));
-    let mut router = stand::start(&format!("log = \"warn\"\n{}", work::CONFIG))
+    let mut router = stand::start(&format!("{HEAD}{}", work::CONFIG))
         .expect("a router with the bench's own pipelines starts");
     stand::spares(&mut router, &["codec", "pipeline"]);
     let address = router.address();

@@ -119,18 +119,21 @@ fn rounds(kind: &Kind, kills: usize, router: &mut Router) -> Rounds {
 
 fn round(kind: &Kind, at: usize, kill: bool, router: &mut Router) -> Result<Round, String> {
     stand::spares(router, &["codec", "pipeline", kind.role]);
-    let small = ["--peer-id", "neighbour", "--video", "pattern", "--size", "320x180"];
+    // A name is kept for a while for whoever had it.
+    let name = |who: &str| format!("{who}-{}-{at}-{kill}", kind.role);
+    let (beside, hit) = (name("neighbour"), name("victim"));
+    let small = ["--peer-id", &beside, "--video", "pattern", "--size", "320x180"];
     let neighbour = Peer::call(router, NEIGHBOUR, &small);
-    flowing(router, "neighbour")?;
+    flowing(router, &beside)?;
     let large = ["--video", "pattern", "--size", "1280x720", "--bitrate", "1500k"];
-    let own = ["--peer-id", "victim", "--pipeline", kind.pipeline];
+    let own = ["--peer-id", &hit, "--pipeline", kind.pipeline];
     let victim = Peer::call(router, VICTIM, &[&large[..], &own].concat());
-    flowing(router, "victim")?;
+    flowing(router, &hit)?;
     std::thread::sleep(SETTLE + STEP * (at as u32 % STEPS));
     // A spare that was on its way when the calls began has to be ready: a start of a process is not what is measured.
     stand::spares(router, &[kind.role]);
     let sessions = router.sessions();
-    let session = stand::session_of(&sessions, "victim").ok_or("its session is gone")?;
+    let session = stand::session_of(&sessions, &hit).ok_or("its session is gone")?;
     let id = session["session_id"].as_str().ok_or("its session has no id")?;
     if kill {
         let pid = stand::pid_of(session, kind.role).ok_or("its worker is not there")?;

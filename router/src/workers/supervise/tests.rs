@@ -126,15 +126,24 @@ fn a_worker_that_does_not_end_when_asked_is_killed() {
 
 proptest! {
     /// Whatever happens in whatever order: a ticket is granted at most once and lost at most once, only after its
-    /// grant; the number of processes stays within spares + leases + corpses.
+    /// grant; the number of processes stays within spares + leases + corpses. After its stop nothing begins any more, nobody
+    /// is asked to end twice, and when all have ended it knows nobody.
     #[test]
-    fn no_order_of_events_confuses_it(events in prop::collection::vec((0u8..8, 0u64..24, 0u64..700), 1..200)) {
+    fn no_order_of_events_confuses_it(
+        events in prop::collection::vec((0u8..8, 0u64..24, 0u64..700), 1..200),
+        stop_at in prop::option::of(0usize..200),
+    ) {
         let mut now = Instant::now();
         let mut supervisor = Supervisor::new(Limits::default());
         let (mut granted, mut lost) = (BTreeMap::new(), Vec::new());
+        let (mut stopped, mut drained) = (false, Vec::new());
         let mut tickets = 0;
-        for (kind, number, ms) in events {
+        for (place, (kind, number, ms)) in events.into_iter().enumerate() {
             now += Duration::from_millis(ms);
+            if stop_at == Some(place) {
+                supervisor.stop(now);
+                stopped = true;
+            }
             let id = WorkerId(number);
             match kind {
                 0 => supervisor.ready(now, id),
@@ -149,6 +158,7 @@ proptest! {
             while let Some(action) = supervisor.poll() {
                 match action {
                     Action::Grant { worker, ticket } => {
+                        prop_assert!(!stopped, "granted after the stop");
                         prop_assert!(granted.insert(ticket, worker).is_none(), "granted twice");
                     }
                     Action::Lost { worker, ticket } => {
@@ -156,11 +166,23 @@ proptest! {
                         prop_assert!(!lost.contains(&ticket), "lost twice");
                         lost.push(ticket);
                     }
-                    Action::Start { .. } | Action::Drain { .. } | Action::Kill { .. } => {}
+                    Action::Drain { worker } => {
+                        prop_assert!(!drained.contains(&worker), "asked to end twice");
+                        drained.push(worker);
+                    }
+                    Action::Start { .. } => prop_assert!(!stopped, "started after the stop"),
+                    Action::Kill { .. } => {}
                 }
             }
             let idle = supervisor.workers().filter(|(_, _, s)| matches!(s, State::Starting { .. } | State::Spare { .. })).count();
             prop_assert!(idle <= 3 * 2 + supervisor.waiting.len() + tickets as usize);
         }
+        supervisor.stop(now);
+        let all: Vec<WorkerId> = supervisor.workers().map(|(id, ..)| id).collect();
+        for id in all {
+            supervisor.exited(now, id);
+        }
+        supervisor.tick(now + Duration::from_secs(60));
+        prop_assert_eq!(supervisor.workers().count(), 0);
     }
 }
