@@ -124,13 +124,15 @@ fn among(count: usize, seconds: u64, kind: &Kind, router: &mut Router) -> Result
     let sound = ["--video", "none", "--audio", "ticks", "--audio-frame", "20"];
     let mut others = Vec::new();
     for at in 1..count {
-        let name = format!("other-{at}");
+        // A name is kept for a while for whoever had it.
+        let name = format!("other-{at}-of-{count}");
         let arguments = [&sound[..], &["--peer-id", &name]].concat();
         others.push(Peer::call(router, seconds + SPARE_SECONDS, &arguments));
         std::thread::sleep(PACE);
     }
     flowing(router, count - 1)?;
-    let one = Peer::call(router, seconds, &[&sound[..], &["--peer-id", "measured"]].concat());
+    let name = format!("measured-of-{count}");
+    let one = Peer::call(router, seconds, &[&sound[..], &["--peer-id", &name]].concat());
     flowing(router, count)?;
     std::thread::sleep(Duration::from_secs(seconds / 2));
     let sessions = router.sessions();
