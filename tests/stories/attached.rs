@@ -58,6 +58,38 @@ impl Scene {
     }
 }
 
+/// A router with anna alone in the room `red`.
+pub struct Room {
+    pub router: Router,
+    call: Child,
+}
+
+impl Room {
+    pub fn enter() -> Self {
+        let mut router = Router::start();
+        let more = ["--session", "red", "--peer-id", "anna"];
+        let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
+        eventually("anna in the room", || {
+            let sessions = router.sessions();
+            (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
+        });
+        Self { router, call }
+    }
+
+    pub fn session(&mut self) -> Value {
+        self.router.sessions()["sessions"][0].take()
+    }
+
+    /// Hangs up; what anna saw and heard.
+    pub fn leave(mut self) -> Value {
+        kill(self.call.id() as i32, Signal::SIGINT);
+        let report = report(&self.call.wait_with_output().unwrap());
+        self.router.wait_for_sessions(0);
+        self.router.stop();
+        report
+    }
+}
+
 /// A command to this router.
 fn command(router: &Router, arguments: &[&str]) -> Child {
     let runtime = router.runtime();
@@ -326,81 +358,64 @@ fn sent_from(session: &Value, from: &str, kind: &str) -> bool {
 
 #[test]
 fn sources_that_are_attached_to_a_room_are_seen_and_heard_in_it_until_they_go() {
-    let mut router = Router::start();
-    let more = ["--session", "red", "--peer-id", "anna"];
-    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
-    eventually("anna in the room", || {
-        let sessions = router.sessions();
-        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
-    });
-    let robot = attach(&router, &["source", "red", "robot", "video"]);
-    let flute = attach(&router, &["source", "red", "flute", "audio"]);
+    let mut room = Room::enter();
+    let robot = attach(&room.router, &["source", "red", "robot", "video"]);
+    let flute = attach(&room.router, &["source", "red", "flute", "audio"]);
     eventually("the sources at anna's", || {
-        let session = &router.sessions()["sessions"][0];
+        let session = room.session();
         let rows = [("source", "video of robot"), ("source", "audio of flute")];
-        let flows = sent_from(session, "robot", "video") && sent_from(session, "flute", "audio");
-        (flows && attached(session, &rows)).then_some(())
+        let flows = sent_from(&session, "robot", "video") && sent_from(&session, "flute", "audio");
+        (flows && attached(&session, &rows)).then_some(())
     });
-    let said = ends("a second robot", attach(&router, &["source", "red", "robot", "video"]), 1);
+    let said =
+        ends("a second robot", attach(&room.router, &["source", "red", "robot", "video"]), 1);
     assert!(said.contains("has video of `robot` already"), "{said}");
     interrupt("the robot", robot);
     interrupt("the flute", flute);
     eventually("silence", || {
-        let session = &router.sessions()["sessions"][0];
+        let session = room.session();
         let sends = session["members"][0]["media"]["sends"].as_array()?;
-        let over = sends.is_empty() && attached(session, &[]) && !has_channel(session, "robot");
+        let over = sends.is_empty() && attached(&session, &[]) && !has_channel(&session, "robot");
         over.then_some(())
     });
-    kill(call.id() as i32, Signal::SIGINT);
-    let report = report(&call.wait_with_output().unwrap());
+    let report = room.leave();
     let (robot, flute) = (&report["peers"]["robot"]["video"], &report["peers"]["flute"]["audio"]);
     assert!(robot["received"].as_u64().unwrap() > 20, "{report}");
     assert_eq!((&robot["width"], &robot["height"]), (&320.into(), &180.into()), "{report}");
     assert!(flute["received"].as_u64().unwrap() > 20, "{report}");
     // A sine of 0.3 has 0.21.
     assert!((0.1..0.3).contains(&flute["level"].as_f64().unwrap()), "{report}");
-    router.wait_for_sessions(0);
-    router.stop();
 }
 
 #[test]
 fn a_source_that_is_killed_may_come_back_under_its_name() {
-    let mut router = Router::start();
-    let more = ["--session", "red", "--peer-id", "anna"];
-    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
-    eventually("anna in the room", || {
-        let sessions = router.sessions();
-        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
-    });
+    let mut room = Room::enter();
     let frames = |session: &Value| {
         let sends = session["members"][0]["media"]["sends"].as_array().cloned().unwrap_or_default();
         let robot = sends.iter().find(|sent| sent["from"] == "robot");
         robot.and_then(|sent| sent["frames"].as_u64()).unwrap_or(0)
     };
-    let mut robot = attach(&router, &["source", "red", "robot", "video"]);
+    let mut robot = attach(&room.router, &["source", "red", "robot", "video"]);
     let mut before = 0;
     for _ in 0..2 {
         before = eventually("pictures of the robot", || {
-            let frames = frames(&router.sessions()["sessions"][0]);
+            let frames = frames(&room.session());
             (frames > before + 20).then_some(frames)
         });
         robot.kill().unwrap();
         robot.wait().unwrap();
         eventually("a robot that is away", || {
-            let session = &router.sessions()["sessions"][0];
+            let session = room.session();
             (session["node_states"]["robot"] == "away").then_some(())
         });
-        robot = attach(&router, &["source", "red", "robot", "video"]);
+        robot = attach(&room.router, &["source", "red", "robot", "video"]);
     }
     eventually("pictures of the third robot", || {
-        (frames(&router.sessions()["sessions"][0]) > before + 20).then_some(())
+        (frames(&room.session()) > before + 20).then_some(())
     });
     interrupt("the robot", robot);
-    kill(call.id() as i32, Signal::SIGINT);
-    let report = report(&call.wait_with_output().unwrap());
+    let report = room.leave();
     assert_eq!(report["peers"]["robot"]["video"]["out_of_order"], 0, "{report}");
-    router.wait_for_sessions(0);
-    router.stop();
 }
 
 // --- what is refused --------------------------------------------------------------------------------------------------

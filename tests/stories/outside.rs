@@ -1,6 +1,6 @@
 //! Programs that are no part of the workspace, as somebody else would write them: `examples/rust`, built as it stands.
 
-use crate::attached::{Scene, attached, has_channel, interrupt};
+use crate::attached::{Room, Scene, attached, has_channel, interrupt};
 use crate::media::{flowing, pattern};
 use crate::recovery::{finished, flows_on};
 use crate::router::{Router, eventually, kill, report, turn};
@@ -80,32 +80,23 @@ fn a_tap_and_an_insert_from_outside_come_and_go_with_ctrl_c_and_the_call_goes_on
 #[test]
 fn a_source_from_outside_is_seen_in_a_room_until_it_goes_with_ctrl_c() {
     built();
-    let mut router = Router::start();
-    let more = ["--session", "red", "--peer-id", "anna"];
-    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
-    eventually("anna in the room", || {
-        let sessions = router.sessions();
-        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
-    });
-    let source = start(&router, "source", "red");
+    let mut room = Room::enter();
+    let source = start(&room.router, "source", "red");
     eventually("the bar at anna's", || {
-        let session = &router.sessions()["sessions"][0];
+        let session = room.session();
         let sends = session["members"][0]["media"]["sends"].as_array()?;
         let sent = sends.iter().find(|s| s["from"] == "bar" && s["kind"] == "video")?;
         (sent["frames"].as_u64() > Some(30)).then_some(())
     });
     interrupt("the source", source);
     eventually("an empty picture", || {
-        let session = &router.sessions()["sessions"][0];
-        (attached(session, &[]) && !has_channel(session, "/bar/")).then_some(())
+        let session = room.session();
+        (attached(&session, &[]) && !has_channel(&session, "/bar/")).then_some(())
     });
-    kill(call.id() as i32, Signal::SIGINT);
-    let report = report(&call.wait_with_output().unwrap());
+    let report = room.leave();
     let bar = &report["peers"]["bar"]["video"];
     assert!(bar["received"].as_u64().unwrap() > 15, "{report}");
     assert_eq!((&bar["width"], &bar["height"]), (&320.into(), &180.into()), "{report}");
-    router.wait_for_sessions(0);
-    router.stop();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Workers in Python beside a real router: started by the config, or attached by hand while a call goes on. They are the
 //! examples that people start from.
 
-use crate::attached::{Scene, attached, has_channel, interrupt};
+use crate::attached::{Room, Scene, attached, has_channel, interrupt};
 use crate::media::{flowing, pattern};
 use crate::recovery::{ends, finished, flows_on, generation, pid, spawn};
 use crate::router::{Router, eventually, kill, report};
@@ -185,38 +185,30 @@ fn a_python_tap_tells_how_loud_a_call_is_and_goes_with_ctrl_c() {
 
 #[test]
 fn a_python_source_is_heard_in_a_room_until_it_goes_with_ctrl_c() {
-    let mut router = Router::start();
-    let more = ["--session", "red", "--peer-id", "anna"];
-    let call = router.spawn_call(&[&pattern("120")[..], &more].concat());
-    eventually("anna in the room", || {
-        let sessions = router.sessions();
-        (sessions["sessions"][0]["members"][0]["connected"] == true).then_some(())
-    });
-    let tone = start(&router, "test_tone.py", "red", Stdio::null());
+    let mut room = Room::enter();
+    let tone = start(&room.router, "test_tone.py", "red", Stdio::null());
     eventually("the tone at anna's", || {
-        let session = &router.sessions()["sessions"][0];
+        let session = room.session();
         let sends = session["members"][0]["media"]["sends"].as_array()?;
         let sent = sends.iter().find(|s| s["from"] == "tone" && s["kind"] == "audio")?;
         let flows = sent["frames"].as_u64() > Some(100);
-        (flows && attached(session, &[("source", "audio of tone")])).then_some(())
+        (flows && attached(&session, &[("source", "audio of tone")])).then_some(())
     });
-    let again = start(&router, "test_tone.py", "red", Stdio::null());
+    let again = start(&room.router, "test_tone.py", "red", Stdio::null());
     let refused = finished("a second tone", again);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("has audio of `tone` already"), "{said}");
     interrupt("the tone", tone);
     eventually("silence", || {
-        let session = &router.sessions()["sessions"][0];
+        let session = room.session();
         let sends = session["members"][0]["media"]["sends"].as_array()?;
-        (sends.is_empty() && attached(session, &[]) && !has_channel(session, "tone")).then_some(())
+        (sends.is_empty() && attached(&session, &[]) && !has_channel(&session, "tone"))
+            .then_some(())
     });
-    kill(call.id() as i32, Signal::SIGINT);
-    let report = report(&call.wait_with_output().unwrap());
+    let report = room.leave();
     let heard = &report["peers"]["tone"]["audio"];
     assert!(heard["received"].as_u64().unwrap() > 50, "{report}");
     // A sine of 0.2 has 0.14; spread over two channels each has less.
     assert!((0.05..0.2).contains(&heard["level"].as_f64().unwrap()), "{report}");
-    router.wait_for_sessions(0);
-    router.stop();
 }

@@ -43,8 +43,6 @@ const EVENTS: usize = 512;
 /// A worker of ours must be there within this, or the session does not start (DESIGN: the start limit is 30 s; a caller who
 /// waits for an answer is told earlier).
 const LEASE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for an operator's own, which may load a model first: the whole start limit.
-const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often statistics go to the pages.
 const STATISTICS: Duration = Duration::from_secs(1);
 /// Changes in a row that may be late (chosen: 6 s), until only another wish is tried.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Without `Ready` from all within this the change is refused (DESIGN: 500 ms; a worker that just started opens its
 /// namespace in it as well, on a machine that may be busy: chosen larger).
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same where an operator's worker begins a task: it may load a model (DESIGN: the start limit).
-const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where an operator's worker begins a task, or starts for it: it may load a model (DESIGN: the start limit).
+pub(super) const MODEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same where a program that somebody attached by hand begins one: the call's other changes wait for it (chosen).
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this, what is wanted besides does not wait any longer for what a process makes (chosen: what loads no model takes
@@ -187,6 +187,8 @@ impl Dance {
             None => None,
             Some(pending) if pending.makes_slowly(now) => {
                 self.aside.take(pending, &self.wiring, &self.dead);
+                // What is planned beside it takes other names.
+                self.wiring.called_off(&pending.next);
                 Some(self.aside.without(desired))
             }
             Some(_) => return Ok(None),
@@ -204,13 +206,6 @@ impl Dance {
         }
         // What a model that still loads is for waits; the processes keep what they have loaded until it is asked for again.
         self.abandon(leases);
-        let (step, next) = match instead.is_some() {
-            true => match self.wiring.plan(desired, &self.dead) {
-                Some(planned) => planned,
-                None => return Ok(None),
-            },
-            false => (step, next),
-        };
         if let Err(error) = self.reserve(&step, &next) {
             self.wiring.called_off(&next);
             return Err(error.into());
@@ -316,18 +311,12 @@ impl Dance {
             };
         }
         let Some(pending) = &self.pending else { return BTreeSet::new() };
-        let late: BTreeSet<Role> = match pending.creating {
-            // The others have not been told of it yet.
-            true => [Role::Steward]
-                .into_iter()
-                .filter(|_| pending.late(pending.since, Role::Steward, now))
-                .collect(),
-            false => {
-                let since = |role| self.making.get(role).copied().unwrap_or(pending.since);
-                let waiting = pending.waiting.iter();
-                waiting.filter(|role| pending.late(since(role), **role, now)).copied().collect()
-            }
-        };
+        // While it creates, the others have not been told of it yet.
+        let creator = BTreeSet::from([Role::Steward]);
+        let waiting = if pending.creating { &creator } else { &pending.waiting };
+        let since = |role| self.making.get(role).copied().unwrap_or(pending.since);
+        let late = waiting.iter().filter(|role| pending.late(since(role), **role, now));
+        let late: BTreeSet<Role> = late.copied().collect();
         if !late.is_empty() {
             self.making.retain(|role, _| !late.contains(role));
             self.give_up(leases);

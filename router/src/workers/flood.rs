@@ -1,5 +1,6 @@
 //! Pure: how much a process may say, for what it says costs the router time and other sessions their turn.
 
+use remotemedia_shm_schema::control::ToRouter;
 use std::time::{Duration, Instant};
 
 /// Messages within [`WINDOW`] (chosen: twice what 128 tasks say that all lack a keyframe, each four times a second).
@@ -39,6 +40,25 @@ impl Flood {
         self.beats = self.beats.saturating_add(u32::from(beat));
         self.messages > MOST.saturating_mul(self.windows)
             || self.beats > MOST_BEATS.saturating_mul(self.windows)
+    }
+}
+
+/// Characters of what a process says for people that are kept.
+const MAX_WORDS: usize = 1024;
+
+/// Cuts what a process says for people: it is queued, logged, shown and told to peers.
+pub(crate) fn cut(message: &mut ToRouter) {
+    let said = match message {
+        ToRouter::Unassigned { error, .. }
+        | ToRouter::Refused { error, .. }
+        | ToRouter::NodeError { error, .. }
+        | ToRouter::Created { error: Some(error), .. }
+        | ToRouter::Applied { error: Some(error), .. } => error,
+        _ => return,
+    };
+    if let Some((end, _)) = said.char_indices().nth(MAX_WORDS) {
+        said.truncate(end);
+        said.shrink_to_fit();
     }
 }
 

@@ -13,8 +13,8 @@ pub mod process;
 pub mod program;
 pub mod supervise;
 
-pub(crate) use flood::Flood;
+pub(crate) use flood::{Flood, cut};
 pub use pool::{Autopsy, Lease, LeaseFault, Pool, WorkerEvent, WorkerView};
-pub(crate) use pool::{FrameLimits, cut, overdue};
+pub(crate) use pool::{FrameLimits, overdue};
 pub use program::{Lock, Program, Programs};
 pub use supervise::{Role, WorkerId};

@@ -4,7 +4,7 @@
 
 mod edge;
 
-pub(crate) use edge::{cut, overdue};
+pub(crate) use edge::overdue;
 
 use super::program::{Lock, Program, Programs};
 use super::supervise::{Limits, Role, Ticket, WorkerId};

@@ -1,6 +1,7 @@
 //! What a session does about its workers and its wiring.
 
-use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR, MODEL_TIMEOUT};
+use super::super::dance::MODEL_TIMEOUT;
+use super::{Actor, KEYFRAME_INTERVAL, LEASE_TIMEOUT, MAX_NODE_ERROR};
 use crate::session::budget::NoRoom;
 use crate::session::dance::Ports;
 use crate::session::life;

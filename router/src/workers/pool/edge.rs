@@ -4,7 +4,12 @@ use super::super::process::{Launcher, Process, Start, Started};
 use super::super::supervise::{
     Action, KillReason, Limits, Role, State, Supervisor, Ticket, WorkerId,
 };
-use super::super::{control, flood::Flood, marks::Marks, program::Lock};
+use super::super::{
+    control,
+    flood::{Flood, cut},
+    marks::Marks,
+    program::Lock,
+};
 use super::{Autopsy, FrameLimits, Keeper, Lease, Pool, Request, WorkerEvent, WorkerView};
 use remotemedia_shm_schema::SessionId;
 use remotemedia_shm_schema::control as wire;
@@ -492,25 +497,6 @@ impl Edge {
                 }
             })
             .collect()
-    }
-}
-
-/// Characters of what a process says for people that are kept.
-const MAX_WORDS: usize = 1024;
-
-/// Cuts what a process says for people: it is queued, logged, shown and told to peers.
-pub(crate) fn cut(message: &mut ToRouter) {
-    let said = match message {
-        ToRouter::Unassigned { error, .. }
-        | ToRouter::Refused { error, .. }
-        | ToRouter::NodeError { error, .. }
-        | ToRouter::Created { error: Some(error), .. }
-        | ToRouter::Applied { error: Some(error), .. } => error,
-        _ => return,
-    };
-    if let Some((end, _)) = said.char_indices().nth(MAX_WORDS) {
-        said.truncate(end);
-        said.shrink_to_fit();
     }
 }
 
