@@ -77,6 +77,9 @@ pub struct Limits {
     pub backoff_min: Duration,
     /// See `backoff_min`.
     pub backoff_max: Duration,
+    /// A spare that was taken is replaced so much later (chosen): its start would take the cores from the session that took it,
+    /// which is wired in less.
+    pub refill_after: Duration,
 }
 
 impl Default for Limits {
@@ -89,6 +92,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_millis(250),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
+            refill_after: Duration::from_millis(50),
         }
     }
 }
@@ -199,10 +203,12 @@ struct Worker {
     failed_start: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Starts {
     failures: u32,
     not_before: Option<Instant>,
+    /// When a spare was taken that is not replaced yet.
+    taken: Option<Instant>,
 }
 
 /// The state machine.
@@ -223,7 +229,7 @@ impl Supervisor {
     /// Begins with nothing; the first [`Self::tick`] asks for the spares.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let fresh = |role: &Role| (*role, Starts { failures: 0, not_before: None });
+        let fresh = |role: &Role| (*role, Starts::default());
         let starts = limits.staff.keys().map(fresh).collect();
         Self {
             limits,
@@ -264,7 +270,7 @@ impl Supervisor {
         if worker.ready.is_some_and(|ready| now.saturating_duration_since(ready) >= STEADY)
             && let Some(starts) = self.starts.get_mut(&worker.role)
         {
-            *starts = Starts { failures: 0, not_before: None };
+            (starts.failures, starts.not_before) = (0, None);
         }
         match &mut worker.state {
             State::Spare { beat } | State::Leased { beat } => {
@@ -458,7 +464,12 @@ impl Supervisor {
                 Some((id, worker)) => {
                     let beat = match worker.state {
                         State::Leased { beat } => beat,
-                        _ => now,
+                        _ => {
+                            if let Some(starts) = self.starts.get_mut(&role) {
+                                starts.taken.get_or_insert(now);
+                            }
+                            now
+                        }
                     };
                     worker.state = State::Leased { beat };
                     worker.tickets.insert(ticket);
@@ -475,11 +486,16 @@ impl Supervisor {
             return;
         }
         for (role, staff) in self.limits.staff.clone() {
-            let blocked =
-                self.starts.get(&role).and_then(|s| s.not_before).is_some_and(|t| now < t);
-            if blocked {
+            let Some(starts) = self.starts.get_mut(&role) else { continue };
+            if starts.not_before.is_some_and(|t| now < t) {
                 continue;
             }
+            let settled = |since: &mut Instant| {
+                now.saturating_duration_since(*since) >= self.limits.refill_after
+            };
+            starts.taken.take_if(settled);
+            // Whoever waits for one is given one at once all the same.
+            let spares = if starts.taken.is_some() { 0 } else { staff.spares };
             let coming = self
                 .workers
                 .values()
@@ -497,9 +513,9 @@ impl Supervisor {
                 // A model is loaded as often as there are processes: one more only when all are full.
                 let used: usize =
                     self.workers.values().filter(|w| w.role == role).map(|w| w.tickets.len()).sum();
-                staff.spares.max((used + waiting).div_ceil(self.limits.sessions_of_one.max(1)))
+                spares.max((used + waiting).div_ceil(self.limits.sessions_of_one.max(1)))
             } else {
-                staff.spares + waiting
+                spares + waiting
             };
             // Without spares, too, one tells what its kind can do.
             let wanted = wanted.max(usize::from(!self.known.contains(&role)));
