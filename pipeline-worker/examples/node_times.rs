@@ -4,14 +4,14 @@
 
 use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
-use remotemedia_pipeline_worker::graph::{Chain, build};
+use remotemedia_pipeline_worker::graph::{Chain, Passed, build};
 use remotemedia_pipeline_worker::node::Moment;
 use remotemedia_pipeline_worker::registry::Registry;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{AudioGeometry, NodeId, VideoGeometry};
 use remotemedia_worker::{Picture, PictureMut};
 
-const PICTURES: [&[(&str, &str)]; 11] = [
+const PICTURES: [&[(&str, &str)]; 20] = [
     &[("Passthrough", "{}")],
     &[("Grayscale", "{}")],
     &[("Overlay", r#"{"text":"camera 1"}"#)],
@@ -23,9 +23,24 @@ const PICTURES: [&[(&str, &str)]; 11] = [
     &[("GaussianBlur", r#"{"sigma":10}"#)],
     &[("GaussianBlur", r#"{"sigma":50}"#)],
     &[("GaussianBlur", r#"{"sigma":4}"#), ("Grayscale", "{}"), ("Overlay", "{}")],
+    &[("Scale", r#"{"height":480}"#)],
+    &[("Scale", r#"{"height":360}"#)],
+    &[("Scale", r#"{"height":180}"#)],
+    &[("Scale", r#"{"height":1080}"#)],
+    &[("Crop", r#"{"x":320,"y":180,"width":640,"height":360}"#)],
+    &[("Mirror", "{}")],
+    &[("ColourAdjust", r#"{"brightness":0.1}"#)],
+    &[("ColourAdjust", r#"{"contrast":1.2,"saturation":1.2,"hue":10}"#)],
+    &[("ChromaKey", "{}")],
 ];
-const SOUND: [(&str, &str); 3] =
-    [("Gain", r#"{"gain_db":3}"#), ("NoiseGate", "{}"), ("NoiseSuppression", "{}")];
+const SOUND: [(&str, &str); 6] = [
+    ("Gain", r#"{"gain_db":3}"#),
+    ("NoiseGate", "{}"),
+    ("NoiseSuppression", "{}"),
+    ("HighPass", "{}"),
+    ("Echo", "{}"),
+    ("Limiter", r#"{"threshold_db":-20}"#),
+];
 
 fn main() -> anyhow::Result<()> {
     let frames = match std::env::args().nth(1) {
@@ -41,13 +56,14 @@ fn main() -> anyhow::Result<()> {
     })
     .take(geometry.payload_len())
     .collect();
-    let mut output = vec![0u8; geometry.payload_len()];
     println!("{:<60} {:>8} {:>8}   ms a 720p picture", "pictures", "p50", "p95");
     for nodes in PICTURES {
         let mut chain = chain(nodes)?;
+        let shape = chain.shape(Passed::default(), geometry)?;
+        let mut output = vec![0u8; shape.payload_len()];
         let (p50, p95) = times(frames, |frame| {
             let input = Picture::over(&input, geometry).context("a picture")?;
-            let mut loan = PictureMut::over(&mut output, geometry).context("a picture")?;
+            let mut loan = PictureMut::over(&mut output, shape).context("a picture")?;
             let moment = Moment { sequence: frame, media_time_ns: 0, unix_ns: frame * 33_333_333 };
             Ok(chain.picture(&input, &mut loan, &moment, &mut |_| {}).map(drop)?)
         })?;

@@ -5,6 +5,7 @@
 //! node types, [`crate::graph::Chain`] runs nodes one behind the other.
 
 use crate::sound::Sound;
+use remotemedia_shm_schema::VideoGeometry;
 use remotemedia_worker::{Picture, PictureMut};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -73,6 +74,33 @@ pub trait Node: Send + Sized + 'static {
     /// [`Sound`] is both); it may change with its parameters.
     fn way(&self) -> Way;
 
+    /// What it needs of a picture of this geometry: [`Node::way`], or less where there is nothing to do. A node that gives
+    /// pictures another size works [`Way::Across`] on these.
+    fn way_for(&self, of: &VideoGeometry) -> Way {
+        let _ = of;
+        self.way()
+    }
+
+    /// Width and height, as it is stored, of what it makes of a picture of this geometry.
+    ///
+    /// # Errors
+    /// When nothing can be made of such a picture.
+    fn size(&self, of: &VideoGeometry) -> Result<(u16, u16), NodeError> {
+        Ok((of.width, of.height))
+    }
+
+    /// Width and height of what it makes of any picture, where that is always the same: what does not fit is then refused
+    /// before the first one.
+    fn size_of_any(&self) -> Option<(u16, u16)> {
+        None
+    }
+
+    /// Whether it wants the picture of this moment; asked once for each, before any node works on it.
+    fn admits(&mut self, moment: &Moment) -> bool {
+        let _ = moment;
+        true
+    }
+
     /// Changes a picture where it lies, for [`Way::Within`].
     ///
     /// # Errors
@@ -82,7 +110,7 @@ pub trait Node: Send + Sized + 'static {
         Err(NodeError::new("this node does not work within a picture"))
     }
 
-    /// Reads a picture and writes another of the same size, all of it; gives how many bytes it merely copied.
+    /// Reads a picture and writes another, of [`Node::size`], all of it; gives how many bytes it merely copied.
     ///
     /// # Errors
     /// When it cannot; the output's content is then undefined.
@@ -104,5 +132,11 @@ pub trait Node: Send + Sized + 'static {
     fn sound(&mut self, sound: &mut Sound<'_>) -> Result<(), NodeError> {
         sound.hand_on();
         Ok(())
+    }
+
+    /// Whether sound would come out of it although none goes in. A period that comes empty (lost, or silent) then reaches it
+    /// as zeros, else it passes all nodes by.
+    fn rings(&self) -> bool {
+        false
     }
 }

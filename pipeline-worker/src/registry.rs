@@ -3,6 +3,7 @@
 use crate::node::{Moment, Node, NodeError, Way};
 use crate::nodes;
 use crate::sound::Sound;
+use remotemedia_shm_schema::VideoGeometry;
 use remotemedia_shm_schema::control::NodeDescription;
 use remotemedia_shm_schema::manifest::{self, Fault, Faults, did_you_mean};
 use remotemedia_worker::{Picture, PictureMut};
@@ -37,6 +38,8 @@ pub trait Running: Send {
     /// # Errors
     /// Every fault, each with its path; all old parameters stay in force.
     fn set(&mut self, changes: &str) -> Result<(), Faults>;
+    /// Takes the last change back, which was found not to fit the nodes beside it.
+    fn unset(&mut self);
     /// All parameters as they are in force.
     fn params(&self) -> Value;
     /// Makes the node anew with the parameters in force: it panicked, and its state is not to be trusted.
@@ -46,6 +49,17 @@ pub trait Running: Send {
     fn renew(&mut self) -> Result<(), NodeError>;
     /// See [`Node::way`].
     fn way(&self) -> Way;
+    /// See [`Node::way_for`].
+    fn way_for(&self, of: &VideoGeometry) -> Way;
+    /// See [`Node::size`].
+    ///
+    /// # Errors
+    /// As there.
+    fn size(&self, of: &VideoGeometry) -> Result<(u16, u16), NodeError>;
+    /// See [`Node::size_of_any`].
+    fn size_of_any(&self) -> Option<(u16, u16)>;
+    /// See [`Node::admits`].
+    fn admits(&mut self, moment: &Moment) -> bool;
     /// See [`Node::within`].
     ///
     /// # Errors
@@ -66,6 +80,8 @@ pub trait Running: Send {
     /// # Errors
     /// As there.
     fn sound(&mut self, sound: &mut Sound<'_>) -> Result<(), NodeError>;
+    /// See [`Node::rings`].
+    fn rings(&self) -> bool;
 }
 
 impl Registry {
@@ -77,9 +93,18 @@ impl Registry {
             .with::<nodes::GaussianBlur>()
             .with::<nodes::Grayscale>()
             .with::<nodes::Overlay>()
+            .with::<nodes::Scale>()
+            .with::<nodes::Crop>()
+            .with::<nodes::Mirror>()
+            .with::<nodes::ColourAdjust>()
+            .with::<nodes::ChromaKey>()
+            .with::<nodes::FrameRate>()
             .with::<nodes::Gain>()
             .with::<nodes::NoiseGate>()
             .with::<nodes::NoiseSuppression>()
+            .with::<nodes::HighPass>()
+            .with::<nodes::Echo>()
+            .with::<nodes::Limiter>()
     }
 
     /// And one more; a type of the same name is replaced.
@@ -145,12 +170,14 @@ fn make<N: Node>(params: &Map<String, Value>) -> Result<Box<dyn Running>, Faults
     let schema = schema::<N>();
     let params = merge::<N>(&schema, &N::Params::default(), params)?;
     let node = N::new(&params).map_err(|e| one(PARAMS, e.to_string()))?;
-    Ok(Box::new(Instance { schema, params, node }))
+    Ok(Box::new(Instance { schema, params, before: None, node }))
 }
 
 struct Instance<N: Node> {
     schema: Value,
     params: N::Params,
+    /// Those before the last change.
+    before: Option<N::Params>,
     node: N,
 }
 
@@ -158,8 +185,16 @@ impl<N: Node> Running for Instance<N> {
     fn set(&mut self, changes: &str) -> Result<(), Faults> {
         let params = merge::<N>(&self.schema, &self.params, &object(changes)?)?;
         self.node.configure(&params).map_err(|e| one(PARAMS, e.to_string()))?;
-        self.params = params;
+        self.before = Some(std::mem::replace(&mut self.params, params));
         Ok(())
+    }
+
+    fn unset(&mut self) {
+        if let Some(before) = self.before.take()
+            && self.node.configure(&before).is_ok()
+        {
+            self.params = before;
+        }
     }
 
     fn params(&self) -> Value {
@@ -173,6 +208,22 @@ impl<N: Node> Running for Instance<N> {
 
     fn way(&self) -> Way {
         self.node.way()
+    }
+
+    fn way_for(&self, of: &VideoGeometry) -> Way {
+        self.node.way_for(of)
+    }
+
+    fn size(&self, of: &VideoGeometry) -> Result<(u16, u16), NodeError> {
+        self.node.size(of)
+    }
+
+    fn size_of_any(&self) -> Option<(u16, u16)> {
+        self.node.size_of_any()
+    }
+
+    fn admits(&mut self, moment: &Moment) -> bool {
+        self.node.admits(moment)
     }
 
     fn within(&mut self, picture: &mut PictureMut<'_>, moment: &Moment) -> Result<(), NodeError> {
@@ -190,6 +241,10 @@ impl<N: Node> Running for Instance<N> {
 
     fn sound(&mut self, sound: &mut Sound<'_>) -> Result<(), NodeError> {
         self.node.sound(sound)
+    }
+
+    fn rings(&self) -> bool {
+        self.node.rings()
     }
 }
 

@@ -87,6 +87,14 @@ impl<'a> Sound<'a> {
     }
 }
 
+/// 36 dB over full scale (chosen): no sound is louder.
+const LOUDEST: f32 = 64.0;
+
+/// A sample as a node with a memory takes it: one that is no number, or endless, would stay there for good.
+pub(crate) fn sane(sample: f32) -> f32 {
+    if sample.is_finite() { sample.clamp(-LOUDEST, LOUDEST) } else { 0.0 }
+}
+
 fn length(geometry: &AudioGeometry) -> Option<usize> {
     let channels = usize::from(geometry.channels);
     if channels == 0 || channels > MAX_CHANNELS {

@@ -1,6 +1,6 @@
 //! A task of the pipeline worker: frames from its input through a chain of nodes into loans of its output.
 
-use crate::graph::{Chain, Failure, Step, build};
+use crate::graph::{Chain, Failure, Passed, Step, build};
 use crate::node::Moment;
 use crate::registry::Registry;
 use remotemedia_shm_schema::control::{Catalogue, Task, TaskKind};
@@ -45,23 +45,32 @@ impl Factory for Graphs {
         let TaskKind::Graph { nodes } = &task.kind else {
             return Err(TaskError::failed("the pipeline worker has no codecs: it runs nodes"));
         };
-        let chain = build(&self.registry, nodes).map_err(|e| TaskError::failed(e.to_string()))?;
-        Ok(Box::new(Graph { chain }))
+        let room = task.output.as_ref().map_or(task.max_raw, |output| output.max_payload) as usize;
+        let chain = build(&self.registry, nodes)
+            .and_then(|chain| chain.within(room))
+            .map_err(|e| TaskError::failed(e.to_string()))?;
+        Ok(Box::new(Graph { chain, owes: Flags::default() }))
     }
 }
 
 struct Graph {
     chain: Chain,
+    /// Said by pictures that were left out, for the next one to say.
+    owes: Flags,
 }
 
 impl Processor for Graph {
     fn process(&mut self, frame: &Frame, out: &mut Output<'_>) -> Result<(), TaskError> {
         let meta = *frame.meta();
         match meta.content {
-            // Lost, silent, ended: nothing for the nodes, and what comes behind must know.
-            _ if frame.payload().is_empty() => Ok(out.publish_empty(meta)?),
+            _ if frame.payload().is_empty() => self.empty(meta, out),
             Content::Picture(of) if self.chain.takes_video() => self.picture(frame, of, out),
-            Content::Sound(of) if self.chain.takes_audio() => self.sound(frame, of, out),
+            Content::Sound(of) if self.chain.takes_audio() => {
+                let input = frame
+                    .sound()
+                    .ok_or_else(|| TaskError::failed("the sound's samples are not aligned"))?;
+                self.sound(meta, of, Some(input), out)
+            }
             Content::Picture(_) => Err(TaskError::failed("pictures came to nodes that take sound")),
             Content::Sound(_) => Err(TaskError::failed("sound came to nodes that take pictures")),
             Content::Coded(_) | Content::Data => {
@@ -82,6 +91,27 @@ impl Processor for Graph {
 }
 
 impl Graph {
+    /// Lost, silent, ended: nothing for the nodes but their memories, and what comes behind must know.
+    fn empty(&mut self, mut meta: Meta, out: &mut Output<'_>) -> Result<(), TaskError> {
+        match meta.content {
+            Content::Sound(of) if self.chain.rings() && !meta.flags.contains(Flags::END) => {
+                let of = AudioGeometry { samples: lasting(&meta, of), ..of };
+                if out.spec().is_some_and(|spec| of.payload_len() <= spec.max_payload as usize) {
+                    meta.content = Content::Sound(of);
+                    meta.flags = meta.flags.without(Flags::LOST).without(Flags::SILENCE);
+                    return self.sound(meta, of, None, out);
+                }
+            }
+            Content::Picture(of) => {
+                if let Ok(shape) = self.chain.shape(Passed::default(), of) {
+                    meta.content = Content::Picture(shape);
+                }
+            }
+            Content::Sound(_) | Content::Coded(_) | Content::Data => {}
+        }
+        Ok(out.publish_empty(meta)?)
+    }
+
     fn picture(
         &mut self,
         frame: &Frame,
@@ -91,57 +121,76 @@ impl Graph {
         let input = frame
             .picture()
             .ok_or_else(|| TaskError::failed("the picture's planes do not lie in its payload"))?;
-        let geometry = VideoGeometry {
-            matrix: of.matrix,
-            range: of.range,
-            rotation: of.rotation,
-            ..VideoGeometry::i420(of.width, of.height)
-        };
-        let (marker, mut passed) = (out.marker(), None);
-        let mut loan = out.loan(geometry.payload_len())?;
-        let mut picture = loan
-            .picture_mut(geometry)
-            .ok_or_else(|| TaskError::failed("the loan is smaller than the picture"))?;
-        let mut meta = frame.meta().derive(Content::Picture(geometry));
         let moment = moment(frame.meta());
-        let before = &frame.meta().stamps;
-        let told = &mut |step: Step<'_>| {
-            follow(step, marker, before, &mut meta.stamps, &mut passed);
-        };
-        match self.chain.picture(&input, &mut picture, &moment, told) {
-            Ok(copied) => {
-                loan.publish(meta)?;
-                if let Some(failure) = passed {
-                    let _ = tell(&failure, out);
+        let flags = frame.meta().flags.with(self.owes);
+        if !self.chain.admits(&moment) && !flags.contains(Flags::END) {
+            // Left out on purpose, as a node was told to: none of the reasons for a drop.
+            let broken = flags.contains(Flags::DISCONTINUITY);
+            self.owes = if broken { Flags::DISCONTINUITY } else { Flags::default() };
+            return Ok(());
+        }
+        self.owes = Flags::default();
+        let (marker, mut without, mut passed) = (out.marker(), Passed::default(), None);
+        loop {
+            let failure = match self.chain.shape(without, of) {
+                Err(failure) => failure,
+                Ok(geometry) => {
+                    let mut meta = frame.meta().derive(Content::Picture(geometry));
+                    meta.flags = flags;
+                    let mut loan = out.loan(geometry.payload_len())?;
+                    let mut picture = loan
+                        .picture_mut(geometry)
+                        .ok_or_else(|| TaskError::failed("the loan is smaller than the picture"))?;
+                    let before = meta.stamps;
+                    let told = &mut |step: Step<'_>| {
+                        follow(step, marker, &before, &mut meta.stamps, &mut passed);
+                    };
+                    match self.chain.picture_past(without, &input, &mut picture, &moment, told) {
+                        Ok(copied) => {
+                            loan.publish(meta)?;
+                            if let Some(failure) = passed {
+                                let _ = tell(&failure, out);
+                            }
+                            out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
+                            return Ok(());
+                        }
+                        // The loan goes back: without the node the picture may have another size.
+                        Err(failure) => failure,
+                    }
                 }
-                out.count_copied(usize::try_from(copied).unwrap_or(usize::MAX));
-                Ok(())
-            }
+            };
+            let told = &mut |step: Step<'_>| {
+                if let Step::Passes(failure) = step {
+                    passed = Some(failure.clone());
+                }
+            };
             // Held: the encoder behind shows its last picture.
-            Err(failure) => {
-                drop(loan);
-                Err(tell(&failure, out))
-            }
+            without = match self.chain.pass_by(without, failure, told) {
+                Ok(without) => without,
+                Err(failure) => return Err(tell(&failure, out)),
+            };
         }
     }
 
+    /// A block, or a period in which none came.
     fn sound(
         &mut self,
-        frame: &Frame,
+        mut meta: Meta,
         of: AudioGeometry,
+        input: Option<&[f32]>,
         out: &mut Output<'_>,
     ) -> Result<(), TaskError> {
-        let input = frame
-            .sound()
-            .ok_or_else(|| TaskError::failed("the sound's samples are not aligned"))?;
         let (marker, mut passed) = (out.marker(), None);
         let mut loan = out.loan(of.payload_len())?;
-        let mut meta = *frame.meta();
-        let before = &frame.meta().stamps;
+        let held = meta;
         let told = &mut |step: Step<'_>| {
-            follow(step, marker, before, &mut meta.stamps, &mut passed);
+            follow(step, marker, &held.stamps, &mut meta.stamps, &mut passed);
         };
-        match self.chain.sound(of, input, loan.samples_mut(), told) {
+        let done = match input {
+            Some(input) => self.chain.sound(of, input, loan.samples_mut(), told),
+            None => self.chain.silence(of, loan.samples_mut(), told),
+        };
+        match done {
             Ok(copied) => {
                 loan.publish(meta)?;
                 if let Some(failure) = passed {
@@ -154,11 +203,19 @@ impl Graph {
             Err(failure) => {
                 drop(loan);
                 let error = tell(&failure, out);
-                let held = frame.meta();
-                out.publish_empty(Meta { flags: held.flags.with(Flags::SILENCE), ..*held })?;
+                out.publish_empty(Meta { flags: held.flags.with(Flags::SILENCE), ..held })?;
                 Err(error)
             }
         }
+    }
+}
+
+/// Samples of a period that came empty: by its time, where it has one.
+fn lasting(meta: &Meta, of: AudioGeometry) -> u32 {
+    let samples = u128::from(meta.duration_ns) * u128::from(of.rate) / 1_000_000_000;
+    match u32::try_from(samples) {
+        Ok(0) | Err(_) => of.samples,
+        Ok(samples) => samples.min(of.rate),
     }
 }
 

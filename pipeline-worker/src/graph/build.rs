@@ -1,7 +1,7 @@
 //! From the nodes that a task names to a chain that runs.
 
 use super::Chain;
-use super::chain::Link;
+use super::link::Link;
 use crate::registry::Registry;
 use remotemedia_shm_schema::control::GraphNode;
 use remotemedia_shm_schema::manifest::{Fault, Faults, MAX_NODES};

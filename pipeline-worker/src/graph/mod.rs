@@ -6,7 +6,9 @@
 
 mod build;
 mod chain;
+mod link;
 mod scratch;
 
 pub use build::build;
-pub use chain::{Chain, Failure, Step};
+pub use chain::{Chain, Passed, Step};
+pub use link::Failure;

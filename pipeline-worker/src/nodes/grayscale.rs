@@ -1,12 +1,10 @@
 //! `Grayscale`: takes the colour out of pictures.
 
+use super::colour::NEUTRAL;
 use crate::node::{Moment, Node, NodeError, Way};
 use remotemedia_worker::{Picture, PictureMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Chroma without colour, in limited and in full range.
-pub(super) const NEUTRAL: u8 = 128;
 
 /// It has no parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,6 @@
 //! `Overlay`: writes a text, the time or the frame's number onto pictures, so that a person can see that they were processed.
 
-use super::grayscale::NEUTRAL;
+use super::colour::{Colour, NEUTRAL};
 use crate::node::{Moment, Node, NodeError, Way};
 use font8x8::UnicodeFonts;
 use remotemedia_worker::PictureMut;
@@ -8,9 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// Black and white in limited range, legible in full range as well.
+/// Black in limited range, dark in full range as well.
 const BLACK: u8 = 16;
-const WHITE: u8 = 235;
 /// Pixels of a glyph's side before scaling.
 const GLYPH: usize = 8;
 /// Picture height for each step of the automatic scale: 720 lines have glyphs of 32 (chosen to be read on a phone).
@@ -21,7 +20,7 @@ const MAX_LINE: usize = MAX_TEXT + 24;
 const MAX_TEXT: usize = 64;
 
 /// What is shown, and where.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OverlayParams {
     /// What is shown.
@@ -34,6 +33,20 @@ pub struct OverlayParams {
     /// Pixels of a glyph's dot; null fits the picture. It shrinks where it would not fit.
     #[schemars(range(min = 1, max = 16))]
     pub scale: Option<u8>,
+    /// The letters' colour, `#rrggbb`; they stand on black.
+    pub colour: Colour,
+}
+
+impl Default for OverlayParams {
+    fn default() -> Self {
+        Self {
+            show: Show::default(),
+            text: String::new(),
+            position: Position::default(),
+            scale: None,
+            colour: Colour::new(255, 255, 255),
+        }
+    }
 }
 
 /// What is shown.
@@ -98,7 +111,12 @@ impl Node for Overlay {
         let characters = self.line.chars().count();
         if let Some(place) = Place::find(&self.params, characters, picture) {
             place.clear(picture);
-            place.write(picture, &self.line);
+            let [luma, u, v] = self.params.colour.yuv(&picture.geometry);
+            place.write(picture, &self.line, 0, luma);
+            // White letters have no more colour than what they stand on.
+            for (plane, chroma) in [(1, u), (2, v)].into_iter().filter(|(_, c)| *c != NEUTRAL) {
+                place.write(picture, &self.line, plane, chroma);
+            }
         }
         Ok(())
     }
@@ -182,17 +200,21 @@ impl Place {
         }
     }
 
-    fn write(&self, picture: &mut PictureMut<'_>, line: &str) {
+    /// Puts a plane's value where letters have dots; a sample of chroma goes by the upper two of its four pixels.
+    fn write(&self, picture: &mut PictureMut<'_>, line: &str, plane: usize, value: u8) {
+        let half = if plane == 0 { 1 } else { 2 };
         let padding = padding(self.scale);
-        let rows = picture.rows_mut(0).skip(self.y + padding).take(GLYPH * self.scale);
+        let first = (self.y + padding) / half;
+        let rows = picture.rows_mut(plane).skip(first).take(GLYPH * self.scale / half);
         for (row_index, row) in rows.enumerate() {
             for (index, character) in line.chars().take(self.characters).enumerate() {
-                let bits = glyph(character).get(row_index / self.scale).copied().unwrap_or(0);
+                let bits =
+                    glyph(character).get(row_index * half / self.scale).copied().unwrap_or(0);
                 let begin = self.x + padding + index * GLYPH * self.scale;
                 for dot in (0..GLYPH).filter(|dot| bits >> dot & 1 == 1) {
                     let at = begin + dot * self.scale;
-                    if let Some(dots) = row.get_mut(at..at + self.scale) {
-                        dots.fill(WHITE);
+                    if let Some(dots) = row.get_mut(at / half..(at + self.scale).div_ceil(half)) {
+                        dots.fill(value);
                     }
                 }
             }

@@ -40,6 +40,50 @@ fn a_chain_gives_what_its_nodes_give_one_after_the_other() {
 }
 
 #[test]
+fn the_size_may_change_in_the_middle_of_a_chain_and_more_than_once() {
+    let input = Image::scene(VideoGeometry::i420(161, 91));
+    let all = [
+        ("GaussianBlur", r#"{"sigma":2}"#),
+        ("Scale", r#"{"width":320}"#),
+        ("Mirror", "{}"),
+        ("GaussianBlur", r#"{"sigma":1}"#),
+        ("Crop", r#"{"unit":"shares","x":0.25,"width":0.5}"#),
+        ("GaussianBlur", r#"{"sigma":1}"#),
+        ("ChromaKey", "{}"),
+        ("Scale", r#"{"width":100,"height":100}"#),
+        ("Grayscale", "{}"),
+    ];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    for from in 0..all.len() {
+        for to in from..=all.len() {
+            let nodes: Vec<_> =
+                all[from..to].iter().zip(names).map(|((k, p), n)| (n, *k, *p)).collect();
+            let mut together = chain(&nodes);
+            let apart =
+                all[from..to].iter().fold(input.clone(), |image, (k, p)| through(k, p, &image));
+            // The second picture finds the memory that the first one left.
+            for _ in 0..2 {
+                let done = pass(&mut together, &input);
+                assert_eq!(done.image.geometry.width, apart.geometry.width, "{nodes:?}");
+                for plane in 0..3 {
+                    assert_eq!(done.image.plane(plane), apart.plane(plane), "{nodes:?}");
+                }
+                assert_eq!(done.stamps, (0..nodes.len() as u8).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loan_of_another_size_than_the_chain_tells_is_refused() {
+    let input = Image::scene(VideoGeometry::i420(64, 64));
+    let mut nodes = chain(&[("b", "GaussianBlur", "{}"), ("s", "Scale", r#"{"width":32}"#)]);
+    let failure = try_pass(&mut nodes, &input, input.geometry).err().unwrap();
+    assert_eq!(failure.to_string(), "node s: no picture to write to");
+    assert!(try_pass(&mut nodes, &input, VideoGeometry::i420(32, 32)).is_ok());
+}
+
+#[test]
 fn a_picture_is_copied_only_where_nothing_else_writes_it() {
     let input = Image::scene(VideoGeometry::i420(320, 180));
     let whole = 320 * 180 * 3 / 2;
@@ -52,6 +96,12 @@ fn a_picture_is_copied_only_where_nothing_else_writes_it() {
         (&[("p", "Passthrough", "{}"), blur, ("c", "GaussianBlur", "{}")], 0),
         (&[("o", "Overlay", "{}")], whole),
         (&[("g", "Grayscale", "{}"), blur], 320 * 180),
+        (&[("s", "Scale", r#"{"width":160}"#), blur], 0),
+        (&[("m", "Mirror", "{}")], 0),
+        (&[("k", "ChromaKey", "{}")], 0),
+        (&[("a", "ColourAdjust", r#"{"contrast":2}"#)], whole / 3),
+        (&[("a", "ColourAdjust", r#"{"hue":90}"#)], 320 * 180),
+        (&[("c", "Crop", r#"{"width":160,"height":90}"#)], whole / 4),
     ] {
         assert_eq!(pass(&mut chain(nodes), &input).copied, copied, "{nodes:?}");
     }

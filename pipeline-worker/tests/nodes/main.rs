@@ -4,7 +4,11 @@
 
 mod any_input;
 mod chains;
+mod colours;
+mod levels;
 mod parameters;
 mod pictures;
+mod rates;
+mod sizes;
 mod sound;
 mod support;

@@ -32,12 +32,59 @@ fn a_parameter_out_of_range_is_refused_with_its_place_and_what_is_allowed() {
         ("Gain", r#"{"gain_db":31}"#, "$.params.gain_db: is 31; allowed is -60 to 30"),
         ("NoiseGate", r#"{"attack_ms":0}"#, "$.params.attack_ms: is 0; allowed is 0.1 to 500"),
         ("NoiseSuppression", r#"{"strength":2}"#, "$.params.strength: is 2; allowed is 0 to 1"),
+        ("Scale", r#"{"width":4097}"#, "$.params.width: is 4097; allowed is 2 to 4096"),
+        ("Scale", r#"{"height":64.5}"#, "$.params.height: must be"),
+        (
+            "Scale",
+            r#"{"fit":"fill"}"#,
+            "$.params.fit: is the text `fill`; allowed are \"contain\", \"cover\", \"stretch\"",
+        ),
+        ("Crop", r#"{"x":-1}"#, "$.params.x: is -1; allowed is 0 to 8192"),
+        (
+            "Crop",
+            r#"{"unit":"percent"}"#,
+            "$.params.unit: is the text `percent`; allowed are \"pixels\", \"shares\"",
+        ),
+        ("Mirror", r#"{"vertical":1}"#, "$.params.vertical: must be true or false"),
+        ("ColourAdjust", r#"{"hue":181}"#, "$.params.hue: is 181; allowed is -180 to 180"),
+        ("ChromaKey", r#"{"spill":2}"#, "$.params.spill: is 2; allowed is 0 to 1"),
+        ("FrameRate", r#"{"fps":0}"#, "$.params.fps: is 0; allowed is 0.1 to 240"),
+        ("HighPass", r#"{"cutoff_hz":5}"#, "$.params.cutoff_hz: is 5; allowed is 10 to 2000"),
+        ("Echo", r#"{"feedback":1}"#, "$.params.feedback: is 1; allowed is 0 to 0.95"),
+        ("Echo", r#"{"delay_ms":2001}"#, "$.params.delay_ms: is 2001; allowed is 1 to 2000"),
+        ("Limiter", r#"{"threshold_db":1}"#, "$.params.threshold_db: is 1; allowed is -40 to 0"),
         ("Gain", "[]", "$.params: must be a JSON object"),
         ("Gain", "{", "$.params: must be a JSON object"),
     ] {
         let refused = Registry::built_in().make(kind, params).err().expect("accepted");
         assert!(refused.to_string().contains(fault), "{refused} is not {fault}");
     }
+}
+
+#[test]
+fn every_parameter_is_refused_beyond_both_ends_of_its_range_and_taken_at_them() {
+    let registry = Registry::built_in();
+    let mut ends = 0;
+    for node in registry.descriptions() {
+        let schema: Value = serde_json::from_str(&node.params_schema).unwrap();
+        for (name, of) in schema["properties"].as_object().into_iter().flatten() {
+            for (end, step) in [("minimum", -1.0), ("maximum", 1.0)] {
+                let Some(end) = of[end].as_f64() else { continue };
+                let make = |value: f64| {
+                    registry.make(&node.kind, &format!(r#"{{"{name}":{value}}}"#)).err()
+                };
+                let refused = make(end + step).expect("accepted").to_string();
+                let why = format!("$.params.{name}: is {}; allowed is ", end + step);
+                assert!(refused.starts_with(&why), "{}: {refused}", node.kind);
+                // A crop may be of no width by its range, and is refused by its reason.
+                let taken = make(end).is_none() || (node.kind == "Crop" && end == 0.0);
+                assert!(taken, "{}: {name} {end}", node.kind);
+                ends += 1;
+            }
+        }
+    }
+    // All others are true or false, or have a list of values, or the form of a colour.
+    assert!(ends >= 58, "{ends}");
 }
 
 #[test]

@@ -160,7 +160,14 @@ fn blocks_of_changing_length_lose_nothing_and_repeat_nothing() {
 
 #[test]
 fn one_broken_sample_does_not_silence_a_call_for_good() {
-    let params = [("NoiseSuppression", "{}"), ("NoiseGate", "{}"), ("Gain", r#"{"gain_db":3}"#)];
+    let params = [
+        ("NoiseSuppression", "{}"),
+        ("NoiseGate", "{}"),
+        ("Gain", r#"{"gain_db":3}"#),
+        ("HighPass", "{}"),
+        ("Echo", "{}"),
+        ("Limiter", "{}"),
+    ];
     for (kind, params) in params {
         let mut chain = chain(&[("n", kind, params)]);
         let tone = voice(1);

@@ -1,6 +1,6 @@
 //! Pictures and sound to test with, and chains of nodes by name.
 
-use remotemedia_pipeline_worker::graph::{Chain, Failure, Step, build};
+use remotemedia_pipeline_worker::graph::{Chain, Failure, Passed, Step, build};
 use remotemedia_pipeline_worker::node::Moment;
 use remotemedia_pipeline_worker::registry::Registry;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
@@ -95,6 +95,27 @@ impl Image {
         self.picture().rows(plane).flatten().copied().collect()
     }
 
+    /// A picture of one colour.
+    pub(crate) fn flat(geometry: VideoGeometry, yuv: [u8; 3]) -> Self {
+        let mut image = Self::blank(geometry);
+        for (plane, value) in yuv.into_iter().enumerate() {
+            image.fill(plane, |_, _| value);
+        }
+        image
+    }
+
+    /// A sample of a plane.
+    pub(crate) fn at(&self, plane: usize, x: usize, y: usize) -> u8 {
+        self.picture().rows(plane).nth(y).unwrap()[x]
+    }
+
+    /// The greatest difference of any two samples, where both pictures have one size.
+    pub(crate) fn worst(&self, other: &Self, plane: usize) -> u8 {
+        let (own, others) = (self.plane(plane), other.plane(plane));
+        assert_eq!(own.len(), others.len());
+        own.iter().zip(&others).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    }
+
     pub(crate) fn mean(&self, plane: usize) -> f64 {
         let samples = self.plane(plane);
         samples.iter().map(|s| f64::from(*s)).sum::<f64>() / samples.len() as f64
@@ -144,6 +165,25 @@ pub(crate) fn odd_layout(width: u16, height: u16, pads: [u32; 3], gap: u32) -> V
     geometry
 }
 
+/// The picture as a camera stores it that is held so: turned clockwise by so many degrees, it is this one. Of even size.
+pub(crate) fn stored(shown: &Image, rotation: u16) -> Image {
+    let (wide, high) = (shown.geometry.width, shown.geometry.height);
+    let (width, height) = if rotation.is_multiple_of(180) { (wide, high) } else { (high, wide) };
+    let geometry = VideoGeometry { rotation, ..VideoGeometry::i420(width, height) };
+    let mut image = Image::blank(geometry);
+    for plane in 0..3 {
+        let (width, height) = geometry.plane_size(plane);
+        let (width, height) = (width as usize, height as usize);
+        image.fill(plane, |x, y| match rotation {
+            90 => shown.at(plane, height - 1 - y, x),
+            180 => shown.at(plane, width - 1 - x, height - 1 - y),
+            270 => shown.at(plane, y, width - 1 - x),
+            _ => shown.at(plane, x, y),
+        });
+    }
+    image
+}
+
 /// What came out, and what the chain said about it.
 pub(crate) struct Done {
     pub(crate) image: Image,
@@ -166,8 +206,8 @@ pub(crate) fn try_pass(
 }
 
 pub(crate) fn pass(chain: &mut Chain, input: &Image) -> Done {
-    let size = VideoGeometry::i420(input.geometry.width, input.geometry.height);
-    try_pass(chain, input, size).unwrap_or_else(|failure| panic!("{failure}"))
+    let size = chain.shape(Passed::default(), input.geometry);
+    size.and_then(|size| try_pass(chain, input, size)).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// One picture through one node.
