@@ -8,5 +8,6 @@ pub mod serve;
 pub mod session;
 pub mod sessions;
 pub mod signaling;
+mod staff;
 pub mod web;
 pub mod workers;

@@ -1,17 +1,16 @@
 //! The router as a whole: started in one order, ended in the opposite one.
 
 use crate::attach::Socket;
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::session::life::Times;
-use crate::session::wiring::Segment;
 use crate::sessions::{self, Pipeline, Sessions};
 use crate::signaling::{self, HubHandle};
+use crate::staff::{self, Offered};
 use crate::web::{self, Observe, Site, metrics::Metric};
-use crate::workers::supervise::{Limits, Staff};
-use crate::workers::{Lock, Pool, Program, Programs, Role};
-use anyhow::{Context, bail};
+use crate::workers::{Lock, Pool};
+use anyhow::{Context, anyhow, bail};
+use remotemedia_manifest::Origin;
 use remotemedia_peer as rtc;
-use remotemedia_shm_schema::manifest::{self, Offered, PlannedNode};
 use remotemedia_worker::namespace::Runtime;
 use remotemedia_worker::worker::sandbox;
 use serde_json::Value;
@@ -26,8 +25,6 @@ use tokio::sync::oneshot;
 /// Everything ends within this after a signal, or the process exits all the same (the contract's 5 s, less what exiting
 /// takes).
 const STOP_TIMEOUT: Duration = Duration::from_millis(4_500);
-/// Workers must have said what they can do within this, or the router does not start (DESIGN: the start limit).
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Descriptors that the router wants: about 44 a session of four channels, and sockets.
 const DESCRIPTORS: u64 = 65_536;
 
@@ -48,7 +45,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     check_lock(&settings)?;
     let socket = Socket::open(&runtime)?;
     let registration = crate::registry::Registration::new(&url, socket.path())?;
-    let pool = Pool::start(limits(&settings), programs(&settings)?)?;
+    let pool = staff::start(&settings)?;
     let pipelines = match pipelines(&settings, &pool).await {
         Ok(pipelines) => pipelines,
         Err(error) => {
@@ -114,84 +111,18 @@ fn check_lock(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The operator's workers with the roles that they have in this run.
-fn custom(settings: &Settings) -> impl Iterator<Item = (Role, &String, &config::Worker)> {
-    let numbered = (0..=u16::MAX).zip(&settings.workers);
-    numbered.map(|(number, (name, worker))| (Role::Custom(number), name, worker))
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let own = Staff { spares: settings.spares, shared: false };
-    let mut staff: BTreeMap<Role, Staff> = Role::OWN.map(|role| (role, own)).into();
-    for (role, _, worker) in custom(settings) {
-        staff.insert(role, Staff { spares: worker.spares, shared: worker.shared });
-    }
-    Limits { staff, ..Limits::default() }
-}
-
-fn programs(settings: &Settings) -> anyhow::Result<Programs> {
-    let mut programs = Programs::new();
-    for role in Role::OWN {
-        let dir = settings.worker_dir.as_deref();
-        programs.insert(role, Program::own(role, dir, settings.sandbox)?);
-    }
-    for (role, name, worker) in custom(settings) {
-        let program = Program {
-            name: name.as_str().into(),
-            path: worker.command.clone(),
-            arguments: worker.args.iter().map(Into::into).collect(),
-            environment: worker.env.clone(),
-            sandbox: if worker.sandbox { Lock::Require } else { Lock::Off },
-            restart: worker.restart,
-            data: false,
-        };
-        programs.insert(role, program);
-    }
-    Ok(programs)
-}
-
-/// Reads every pipeline against the workers' own catalogue, so that a fault in one is told before anybody calls.
+/// Checks every pipeline against what the workers offer, so that a fault in one is told before anybody calls.
 async fn pipelines(settings: &Settings, pool: &Pool) -> anyhow::Result<BTreeMap<String, Pipeline>> {
-    let built_in = pool.catalogue(Role::Pipeline, START_TIMEOUT).await?;
-    let mut workers = BTreeMap::new();
-    let mut roles = BTreeMap::new();
-    for (role, name, worker) in custom(settings) {
-        let catalogue = pool.catalogue(role, START_TIMEOUT).await.with_context(|| {
-            format!("{}: the worker `{name}` ({})", worker.place, worker.command.display())
-        })?;
-        workers.insert(name.clone(), (*catalogue).clone());
-        roles.insert(name.as_str(), role);
-    }
-    let offered = Offered { built_in: &built_in, workers: &workers };
+    let offered = Offered::by(pool, settings).await?;
     let mut all = BTreeMap::new();
     for (name, pipeline) in &settings.pipelines {
-        let plan = manifest::plan(&pipeline.manifest, offered)
-            .with_context(|| format!("{}: the pipeline `{name}` cannot be run", pipeline.place))?;
-        let cut = |nodes: &[PlannedNode]| segments(nodes, &roles);
-        all.insert(name.clone(), Pipeline { video: cut(&plan.video), audio: cut(&plan.audio) });
+        let what = || format!("{}: the pipeline `{name}` cannot be run", pipeline.place);
+        let graph = offered.check(&pipeline.manifest, Origin::Operator);
+        let graph = graph.map_err(|faults| anyhow!(faults.list())).with_context(what)?;
+        let chains = offered.chains(&graph).with_context(what)?;
+        all.insert(name.clone(), Pipeline { graph: Arc::new(graph), chains });
     }
     Ok(all)
-}
-
-/// Cuts a chain where another process goes on. Our own nodes hand frames on within one; the operator's have one task each.
-fn segments(nodes: &[PlannedNode], roles: &BTreeMap<&str, Role>) -> Vec<Segment> {
-    let mut all: Vec<Segment> = Vec::new();
-    for planned in nodes {
-        let role = planned.worker.as_deref().and_then(|name| roles.get(name)).copied();
-        let role = role.unwrap_or(Role::Pipeline);
-        match all.last_mut() {
-            Some(last) if role == Role::Pipeline && last.role == role => {
-                last.nodes.push(planned.node.clone());
-                last.frame_limit_ms = last.frame_limit_ms.max(planned.frame_limit_ms);
-            }
-            _ => all.push(Segment {
-                role,
-                nodes: vec![planned.node.clone()],
-                frame_limit_ms: planned.frame_limit_ms,
-            }),
-        }
-    }
-    all
 }
 
 fn of_sessions(settings: &Settings, pipelines: BTreeMap<String, Pipeline>) -> sessions::Settings {

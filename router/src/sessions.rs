@@ -5,11 +5,13 @@
 
 use crate::session::actor::{News, Offer, Surroundings};
 use crate::session::budget::Treasury;
+use crate::session::chains::Chains;
 use crate::session::life::{Cause, Times};
-use crate::session::wiring::{Plan, Segment};
+use crate::session::wiring::Plan;
 use crate::session::{self, Command, Handle, Joiner, Receipt};
 use crate::signaling::HubHandle;
 use crate::workers::Pool;
+use remotemedia_manifest::Graph;
 use remotemedia_peer as rtc;
 use remotemedia_shm_schema::control::Operation;
 use remotemedia_shm_schema::{PeerId, SessionId};
@@ -33,12 +35,12 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 const REQUESTS: usize = 64;
 
 /// A pipeline as the config names it, checked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Pipeline {
-    /// The chain of nodes for pictures, cut where another process goes on.
-    pub video: Vec<Segment>,
-    /// The chain of nodes for sound.
-    pub audio: Vec<Segment>,
+    /// All that its manifest says.
+    pub graph: Arc<Graph>,
+    /// What sessions carry out of it.
+    pub chains: Chains,
 }
 
 /// What sessions are made of.
@@ -455,7 +457,7 @@ impl Registry {
     ) -> Result<SessionId, Error> {
         let settings = &self.settings;
         let pipeline = pipeline.unwrap_or_else(|| settings.default_pipeline.clone());
-        let Some(graph) = settings.pipelines.get(&pipeline).cloned() else {
+        let Some(Pipeline { graph, chains }) = settings.pipelines.get(&pipeline).cloned() else {
             let known: Vec<&str> = settings.pipelines.keys().map(String::as_str).collect();
             let text =
                 format!("there is no pipeline {pipeline:?}; there are: {}", known.join(", "));
@@ -492,8 +494,8 @@ impl Registry {
             pipeline: pipeline.clone(),
             plan: Plan {
                 session: id.clone(),
-                video: graph.video,
-                audio: graph.audio,
+                video: chains.video,
+                audio: chains.audio,
                 max_video: self.settings.max_video,
                 video_bitrate: self.settings.video_bitrate,
                 audio_bitrate: self.settings.audio_bitrate,
@@ -517,7 +519,8 @@ impl Registry {
                 json!({ "what": "namespace", "limit": 0, "in_use": self.sessions.len() }),
             )
         })?;
-        tracing::info!(session = %id, %room, pipeline, "begins");
+        let manifest = format!("{:016x}", graph.fingerprint());
+        tracing::info!(session = %id, %room, pipeline, manifest, "begins");
         self.started += 1;
         if mirror && let Some(peer) = creator {
             self.own.insert(peer.clone(), id.clone());

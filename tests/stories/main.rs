@@ -18,6 +18,7 @@ mod loss;
 mod media;
 mod memory;
 mod outside;
+mod pipelines;
 mod python;
 mod recovery;
 mod refusals;

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-// --- tools, also of the stories about kills and attached programs -----------------------------------------------------
+// --- tools, also of the stories about kills, attached programs and pipelines -------------------------------------------
 
 /// The program of all moods: an example of the worker SDK, which `cargo test --workspace` builds.
 pub fn moody() -> PathBuf {
@@ -531,7 +531,7 @@ fn workers_that_cannot_be_as_described_are_refused_at_the_start() {
         ("[workers.x]\ncommand = \"nobody-has-this\"\n".into(), 2, &["nobody-has-this", "PATH"]),
         ("[workers.codec]\ncommand = \"true\"\n".into(), 2, &["\"codec\""]),
         // Known only when the workers have told what they can do.
-        (unknown, 1, &["`p`", "nodes[0].worker", "did you mean `moody`"]),
+        (unknown, 1, &["`p`", "/pipeline/nodes/0/worker", "did you mean `moody`"]),
     ] {
         let _turn = turn();
         let folder = tempfile::Builder::new().prefix("rmt").tempdir_in("/dev/shm").unwrap();

@@ -1,11 +1,12 @@
 //! Parameters as a person sets them: at the start and while the node runs.
 
 use crate::support::{Image, chain, id, pass, try_chain};
+use remotemedia_manifest::{Document, Known, NodeType, Origin, check};
 use remotemedia_pipeline_worker::registry::Registry;
-use remotemedia_shm_schema::control::Catalogue;
-use remotemedia_shm_schema::{VideoGeometry, manifest};
+use remotemedia_shm_schema::VideoGeometry;
+use remotemedia_shm_schema::manifest::check_params;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn a_parameter_out_of_range_is_refused_with_its_place_and_what_is_allowed() {
@@ -137,7 +138,7 @@ fn what_a_node_says_of_its_parameters_is_true_of_its_defaults() {
         assert_eq!(schema["additionalProperties"], json!(false), "{}", node.kind);
         let defaults = registry.make(&node.kind, "{}").unwrap().params();
         let defaults = defaults.as_object().unwrap();
-        assert!(manifest::check_params(&schema, defaults, "$").is_empty());
+        assert!(check_params(&schema, defaults, "$").is_empty());
         for (name, value) in schema["properties"].as_object().into_iter().flatten() {
             assert!(value["description"].is_string(), "{}.{name} says nothing", node.kind);
             assert_eq!(value["default"], defaults[name], "{}.{name}", node.kind);
@@ -149,11 +150,14 @@ fn what_a_node_says_of_its_parameters_is_true_of_its_defaults() {
 #[test]
 fn the_router_refuses_from_the_catalogue_what_the_worker_would_refuse() {
     let registry = Registry::built_in();
-    let catalogue = Catalogue { codecs: Vec::new(), nodes: registry.descriptions() };
-    let offered = manifest::Offered { built_in: &catalogue, workers: &BTreeMap::new() };
-    let of = |kind: &str, params: &str| {
+    let own: Vec<NodeType> = registry.descriptions().iter().map(NodeType::from).collect();
+    let (workers, hosts) = (BTreeMap::new(), BTreeSet::new());
+    let known = Known { own: &own, workers: &workers, hosts: &hosts, media_dir: false };
+    let runs = |kind: &str, params: &str| {
         let params: Value = serde_json::from_str(params).unwrap();
-        json!({"pipeline": {"nodes": [{"id": "n", "type": kind, "params": params}]}})
+        let node = json!({"id": "n", "type": kind, "params": params});
+        let manifest = Document::from_value(json!({"pipeline": {"nodes": [node]}})).unwrap();
+        check(&manifest, known, Origin::Network).is_ok()
     };
     for (kind, params, good) in [
         ("GaussianBlur", r#"{"sigma":50}"#, true),
@@ -165,7 +169,7 @@ fn the_router_refuses_from_the_catalogue_what_the_worker_would_refuse() {
         ("GausianBlur", "{}", false),
     ] {
         assert_eq!(registry.make(kind, params).is_ok(), good, "{kind} {params}");
-        assert_eq!(manifest::plan(&of(kind, params), offered).is_ok(), good, "{kind} {params}");
+        assert_eq!(runs(kind, params), good, "{kind} {params}");
     }
 }
 

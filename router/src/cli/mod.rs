@@ -9,6 +9,7 @@ mod clean;
 mod client;
 mod doctor;
 mod operate;
+mod pipelines;
 mod ps;
 mod serve;
 mod sessions;
@@ -33,6 +34,8 @@ pub enum Command {
     Sessions(sessions::Args),
     /// Show the channels of a running router's sessions
     Channels(channels::Args),
+    /// Show the config's pipelines, check and draw manifests, list node types
+    Pipelines(pipelines::Args),
     /// Look at a channel's frames while they pass, without holding anybody up
     Tap(tap::Args),
     /// Run a program that attaches to a running router
@@ -86,6 +89,7 @@ impl Command {
             Self::Top(args) => waiting(top::run(args)),
             Self::Sessions(args) => waiting(sessions::run(args)),
             Self::Channels(args) => waiting(channels::run(args)),
+            Self::Pipelines(args) => waiting(pipelines::run(args)),
             Self::Tap(args) => tap::run(args),
             Self::Attach(args) => attach::run(&args),
             Self::Detach(args) => operate::detach(args),

@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, Place};
 use super::file::Source;
-use super::{Ice, Settings, Turn, pipelines, workers};
+use super::{Ice, Settings, Turn, media, pipelines, workers};
 use crate::workers::Lock;
 use remotemedia_shm_schema::Codec;
 use remotemedia_worker::namespace::Runtime;
@@ -75,26 +75,26 @@ impl Given {
 
 /// A value and where it came from.
 #[derive(Debug)]
-struct At<T> {
-    value: T,
-    place: Place,
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
 }
 
 impl<T> At<T> {
-    fn fault(&self, what: impl Into<String>) -> Fault {
+    pub(super) fn fault(&self, what: impl Into<String>) -> Fault {
         Fault { place: self.place.clone(), what: what.into() }
     }
 }
 
 /// The layers, to pick single values from.
-struct Layers<'a> {
-    given: &'a Given,
-    source: &'a Source,
+pub(super) struct Layers<'a> {
+    pub(super) given: &'a Given,
+    pub(super) source: &'a Source,
 }
 
 impl Layers<'_> {
     /// The file's value or the built-in one.
-    fn file<T: Clone>(&self, file: Option<&Spanned<T>>, built_in: T) -> At<T> {
+    pub(super) fn file<T: Clone>(&self, file: Option<&Spanned<T>>, built_in: T) -> At<T> {
         match file {
             Some(value) => At { value: value.get_ref().clone(), place: self.source.place(value) },
             None => At { value: built_in, place: Place::BuiltIn },
@@ -102,7 +102,7 @@ impl Layers<'_> {
     }
 
     /// The flag's value, or the environment's, or the file's, if there is one.
-    fn pick<T: Clone>(
+    pub(super) fn pick<T: Clone>(
         &self,
         flag: (&'static str, Option<T>),
         environment: Option<Variable<T>>,
@@ -135,7 +135,7 @@ pub fn load(given: &Given) -> Result<Settings, Fault> {
     not_yet(&layers)?;
     let (bind, hosts, origins, allow_unauthenticated) = listening(&layers)?;
     let port = layers.pick(("--port", given.port), None, file.port.as_ref());
-    let (pipelines, default_pipeline) = pipelines(&layers)?;
+    let (pipelines, default_pipeline) = pipelines::all(&layers)?;
 
     let max_peers = within(&layers.file(file.max_peers.as_ref(), 10), 1..=100, "max_peers")?;
     let total = layers.file(file.max_peers_total.as_ref(), max_peers.max(100));
@@ -217,6 +217,8 @@ pub fn load(given: &Given) -> Result<Settings, Fault> {
         workers,
         pipelines,
         default_pipeline,
+        media_dir: media::dir(&layers)?,
+        media_hosts: media::hosts(&layers)?,
         log: log.value,
         bind,
     })
@@ -267,19 +269,10 @@ fn listening(layers: &Layers<'_>) -> Result<Listening, Fault> {
         )));
     }
     let hosts = layers.file(file.hosts.as_ref(), Vec::new());
-    for host in &hosts.value {
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let good = name.parse::<IpAddr>().is_ok()
-            || (!name.is_empty()
-                && name.len() <= 253
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')));
-        if !good {
-            return Err(hosts.fault(format!(
-                "hosts: {host:?} is not a name; allowed are DNS names and IP addresses without scheme and port"
-            )));
-        }
+    if let Some(host) = hosts.value.iter().find(|host| !is_host(host)) {
+        return Err(hosts.fault(format!(
+            "hosts: {host:?} is not a name; allowed are DNS names and IP addresses without scheme and port"
+        )));
     }
     if address.is_unspecified() && hosts.value.is_empty() {
         return Err(bind.fault(format!(
@@ -301,6 +294,13 @@ fn listening(layers: &Layers<'_>) -> Result<Listening, Fault> {
         }
     }
     Ok((address, hosts.value, origins.value, allow))
+}
+
+/// Whether this is a DNS name or an IP address, and nothing besides.
+pub(super) fn is_host(text: &str) -> bool {
+    let name = text.trim_start_matches('[').trim_end_matches(']');
+    let letters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    name.parse::<IpAddr>().is_ok() || ((1..=253).contains(&name.len()) && name.bytes().all(letters))
 }
 
 fn runtime_dir(layers: &Layers<'_>) -> Result<PathBuf, Fault> {
@@ -439,36 +439,6 @@ fn sandbox(layers: &Layers<'_>) -> Result<Lock, Fault> {
     all.into_iter().find(|mode| mode.name() == at.value).ok_or_else(|| {
         at.fault(format!("sandbox = {:?}; allowed are \"require\", \"try\" and \"off\"", at.value))
     })
-}
-
-type Pipelines = (BTreeMap<String, super::Pipeline>, String);
-
-fn pipelines(layers: &Layers<'_>) -> Result<Pipelines, Fault> {
-    let file = &layers.source.file;
-    let mut all = pipelines::built_in();
-    for (name, raw) in &file.pipelines {
-        let place = layers.source.place(name);
-        let pipeline = pipelines::of_file(name.get_ref(), raw, place)?;
-        all.insert(name.get_ref().clone(), pipeline);
-    }
-    let chosen = layers
-        .pick(("--pipeline", layers.given.pipeline.clone()), None, file.default_pipeline.as_ref())
-        .unwrap_or_else(|| At { value: pipelines::DEFAULT.into(), place: Place::BuiltIn });
-    if all.contains_key(&chosen.value) {
-        return Ok((all, chosen.value));
-    }
-    let path = PathBuf::from(&chosen.value);
-    if matches!(chosen.place, Place::Flag(_)) && path.is_file() {
-        let (name, pipeline) = pipelines::of_manifest(&path)?;
-        all.insert(name.clone(), pipeline);
-        return Ok((all, name));
-    }
-    let known = all.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let name = &chosen.value;
-    Err(chosen.fault(format!(
-        "there is no pipeline {name:?}; there are {known}; another is defined by [pipelines.NAME], or with --pipeline by \
-         a manifest's file"
-    )))
 }
 
 fn within<T: PartialOrd + Display + Copy>(

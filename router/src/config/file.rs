@@ -1,8 +1,8 @@
 //! The file as it is written: every key optional, unknown ones refused, each value with its place.
 
 use super::fault::{Fault, Place};
+use remotemedia_manifest::shape::{Edge, Node, Route};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -33,6 +33,8 @@ pub(super) struct File {
     pub(super) audio_bitrate: Option<Spanned<u32>>,
     pub(super) codecs: Option<Spanned<Vec<String>>>,
     pub(super) default_pipeline: Option<Spanned<String>>,
+    pub(super) media_dir: Option<Spanned<PathBuf>>,
+    pub(super) media_hosts: Option<Spanned<Vec<String>>>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) signaling_url: Option<Spanned<String>>,
     pub(super) peer_id: Option<Spanned<String>>,
@@ -85,7 +87,7 @@ pub(super) struct Ice {
     pub(super) udp_bind: Option<Spanned<Vec<String>>>,
 }
 
-/// `[pipelines.NAME]`.
+/// `[pipelines.NAME]`: what a manifest has in its `pipeline`, and a description.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pipeline {
@@ -93,31 +95,7 @@ pub(super) struct Pipeline {
     pub(super) description: String,
     pub(super) nodes: Vec<Node>,
     pub(super) graph: Option<Vec<Edge>>,
-}
-
-/// An entry of `nodes`.
-#[derive(Debug, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Node {
-    pub(super) id: String,
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    #[serde(default)]
-    pub(super) params: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) worker: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) on_failure: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) frame_limit_ms: Option<u32>,
-}
-
-/// An entry of `graph`.
-#[derive(Debug, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Edge {
-    pub(super) from: String,
-    pub(super) to: String,
+    pub(super) routes: Option<Vec<Route>>,
 }
 
 /// A file with its text, which places are looked up in.

@@ -7,12 +7,13 @@
 mod check;
 mod fault;
 mod file;
+mod media;
 mod pipelines;
 mod workers;
 
 pub use check::{Given, load};
 pub use fault::{Fault, Place};
-pub use pipelines::Pipeline;
+pub use pipelines::{Pipeline, read_manifest};
 pub use workers::Worker;
 
 use crate::signaling;
@@ -22,7 +23,7 @@ use remotemedia_signaling::Limits;
 use remotemedia_signaling::host::Names;
 use remotemedia_signaling::message::IceServer;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +80,10 @@ pub struct Settings {
     pub pipelines: BTreeMap<String, Pipeline>,
     /// The one for sessions that name none; it is among them.
     pub default_pipeline: String,
+    /// Where files are that a manifest from the network may name; absolute.
+    pub media_dir: Option<PathBuf>,
+    /// Hosts that such a manifest may name.
+    pub media_hosts: BTreeSet<String>,
     /// What is logged, as `tracing` filters are written.
     pub log: String,
 }

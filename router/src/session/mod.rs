@@ -2,6 +2,7 @@
 //!
 //! | file | role |
 //! |---|---|
+//! | [`chains`] | pure: what sessions carry out of a pipeline's graph today |
 //! | [`life`] | pure: when it begins, is suspended, ends |
 //! | [`wiring`] | pure: its channels and tasks, step by step |
 //! | [`sdp`] | pure: what an answer agreed to |
@@ -19,6 +20,7 @@
 
 pub mod actor;
 pub mod budget;
+pub mod chains;
 mod dance;
 pub mod describe;
 mod egress;

@@ -163,8 +163,9 @@ impl<'s> Checker<'s> {
         let to = high.map(|h| format!("{h}")).or(below.map(|h| format!("less than {h}")));
         let range = match (from, to) {
             (Some(from), Some(to)) => format!("{from} to {to}"),
-            (Some(from), None) => format!("{from} and more"),
-            (None, Some(to)) => format!("up to {to}"),
+            (Some(from), None) if low.is_some() => format!("{from} and more"),
+            (None, Some(to)) if high.is_some() => format!("up to {to}"),
+            (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return,
         };
         self.fault(path, format!("is {number}; allowed is {range}"));

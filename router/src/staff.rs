@@ -1,0 +1,137 @@
+//! Who works for this router: the processes that the config asks for, and the node types that they offer.
+//!
+//! `remotemedia serve` keeps them for its sessions; `remotemedia pipelines` starts one of each that runs nodes, hears which, and
+//! ends it.
+
+use crate::config::{self, Settings};
+use crate::session::chains::{self, Chains, NotYet};
+use crate::workers::supervise::{Limits, Staff};
+use crate::workers::{Lock, Pool, Program, Programs, Role};
+use anyhow::Context;
+use remotemedia_manifest::{Document, Faults, Graph, Known, NodeType, Origin, check};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Workers must have said what they can do within this, or the router does not start (DESIGN: the start limit).
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts as many of each as the config says.
+///
+/// # Errors
+/// When a program of ours is nowhere, or no thread can be had.
+pub(crate) fn start(settings: &Settings) -> anyhow::Result<Pool> {
+    let own = Staff { spares: settings.spares, shared: false };
+    let mut staff: BTreeMap<Role, Staff> = Role::OWN.map(|role| (role, own)).into();
+    for (role, _, worker) in custom(settings) {
+        staff.insert(role, Staff { spares: worker.spares, shared: worker.shared });
+    }
+    Pool::start(Limits { staff, ..Limits::default() }, programs(settings, &Role::OWN)?)
+}
+
+/// What the workers offer: one of each that runs nodes is started, asked and ended. No session's folder is needed for that.
+///
+/// # Errors
+/// When one cannot be started, or does not say what it offers.
+pub(crate) async fn ask(settings: &Settings) -> anyhow::Result<Offered<'_>> {
+    // Without spares one of each kind is started all the same, so that it tells what it can do.
+    let one = Staff { spares: 0, shared: false };
+    let roles = [Role::Pipeline].into_iter().chain(custom(settings).map(|(role, ..)| role));
+    let limits = Limits { staff: roles.map(|role| (role, one)).collect(), ..Limits::default() };
+    let pool = Pool::start(limits, programs(settings, &[Role::Pipeline])?)?;
+    let offered = Offered::by(&pool, settings).await;
+    pool.stop().await;
+    offered
+}
+
+/// The operator's workers with the roles that they have in this run.
+fn custom(settings: &Settings) -> impl Iterator<Item = (Role, &String, &config::Worker)> {
+    let numbered = (0..=u16::MAX).zip(&settings.workers);
+    numbered.map(|(number, (name, worker))| (Role::Custom(number), name, worker))
+}
+
+/// What is started for these roles of our own, and for all of the operator's.
+fn programs(settings: &Settings, own: &[Role]) -> anyhow::Result<Programs> {
+    let mut programs = Programs::new();
+    for role in own {
+        let dir = settings.worker_dir.as_deref();
+        programs.insert(*role, Program::own(*role, dir, settings.sandbox)?);
+    }
+    for (role, name, worker) in custom(settings) {
+        let program = Program {
+            name: name.as_str().into(),
+            path: worker.command.clone(),
+            arguments: worker.args.iter().map(Into::into).collect(),
+            environment: worker.env.clone(),
+            sandbox: if worker.sandbox { Lock::Require } else { Lock::Off },
+            restart: worker.restart,
+            data: false,
+        };
+        programs.insert(role, program);
+    }
+    Ok(programs)
+}
+
+/// What manifests are checked against: the node types of this router's workers, and what its settings allow.
+#[derive(Debug)]
+pub(crate) struct Offered<'s> {
+    settings: &'s Settings,
+    own: Vec<NodeType>,
+    workers: BTreeMap<String, Vec<NodeType>>,
+    roles: BTreeMap<String, Role>,
+}
+
+impl<'s> Offered<'s> {
+    /// Asks every kind of worker that runs nodes, so that a fault in a pipeline is told before anybody calls.
+    ///
+    /// # Errors
+    /// When one does not say so in time, with the last start's error.
+    pub(crate) async fn by(pool: &Pool, settings: &'s Settings) -> anyhow::Result<Self> {
+        let own = types(pool, Role::Pipeline).await?;
+        let (mut workers, mut roles) = (BTreeMap::new(), BTreeMap::new());
+        for (role, name, worker) in custom(settings) {
+            let offered = types(pool, role).await.with_context(|| {
+                format!("{}: the worker `{name}` ({})", worker.place, worker.command.display())
+            })?;
+            workers.insert(name.clone(), offered);
+            roles.insert(name.clone(), role);
+        }
+        Ok(Self { settings, own, workers, roles })
+    }
+
+    /// Checks a manifest.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(crate) fn check(&self, manifest: &Document, origin: Origin) -> Result<Graph, Faults> {
+        let known = Known {
+            own: &self.own,
+            workers: &self.workers,
+            hosts: &self.settings.media_hosts,
+            media_dir: self.settings.media_dir.is_some(),
+        };
+        check(manifest, known, origin)
+    }
+
+    /// What sessions carry out of a graph that was checked here.
+    ///
+    /// # Errors
+    /// When that is not all of it.
+    pub(crate) fn chains(&self, graph: &Graph) -> Result<Chains, NotYet> {
+        chains::cut(graph, &self.roles)
+    }
+
+    /// Every node type, with the operator's worker that has it; our own first.
+    pub(crate) fn types(&self) -> impl Iterator<Item = (Option<&str>, &NodeType)> {
+        let own = self.own.iter().map(|of| (None, of));
+        let others = self.workers.iter().flat_map(|(name, all)| {
+            let name = Some(name.as_str());
+            all.iter().map(move |of| (name, of))
+        });
+        own.chain(others)
+    }
+}
+
+async fn types(pool: &Pool, role: Role) -> anyhow::Result<Vec<NodeType>> {
+    let catalogue = pool.catalogue(role, START_TIMEOUT).await?;
+    Ok(catalogue.nodes.iter().map(NodeType::from).collect())
+}
