@@ -2,8 +2,9 @@
 
 use crate::attach::Socket;
 use crate::config::Settings;
+use crate::pipeline::Pipeline;
 use crate::session::life::Times;
-use crate::sessions::{self, Pipeline, Sessions};
+use crate::sessions::{self, Sessions};
 use crate::signaling::{self, HubHandle};
 use crate::staff::{self, Offered};
 use crate::web::{self, Observe, Site, metrics::Metric};
@@ -46,15 +47,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let socket = Socket::open(&runtime)?;
     let registration = crate::registry::Registration::new(&url, socket.path())?;
     let pool = staff::start(&settings)?;
-    let pipelines = match pipelines(&settings, &pool).await {
-        Ok(pipelines) => pipelines,
+    let (pipelines, offered) = match pipelines(&settings, &pool).await {
+        Ok(found) => found,
         Err(error) => {
             pool.stop().await;
             return Err(error);
         }
     };
     let (hub, from_hub) = signaling::spawn(settings.hub());
-    let of_sessions = of_sessions(&settings, pipelines);
+    let of_sessions = of_sessions(&settings, pipelines, offered);
     let sessions =
         Sessions::start(of_sessions, Arc::clone(&runtime), pool.clone(), hub.clone(), from_hub);
     let attaching = tokio::spawn(socket.serve(sessions.clone()));
@@ -112,20 +113,26 @@ fn check_lock(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Checks every pipeline against what the workers offer, so that a fault in one is told before anybody calls.
-async fn pipelines(settings: &Settings, pool: &Pool) -> anyhow::Result<BTreeMap<String, Pipeline>> {
+async fn pipelines(
+    settings: &Settings,
+    pool: &Pool,
+) -> anyhow::Result<(BTreeMap<String, Pipeline>, Offered)> {
     let offered = Offered::by(pool, settings).await?;
     let mut all = BTreeMap::new();
     for (name, pipeline) in &settings.pipelines {
         let what = || format!("{}: the pipeline `{name}` cannot be run", pipeline.place);
         let graph = offered.check(&pipeline.manifest, Origin::Operator);
         let graph = graph.map_err(|faults| anyhow!(faults.list())).with_context(what)?;
-        let chains = offered.chains(&graph).with_context(what)?;
-        all.insert(name.clone(), Pipeline { graph: Arc::new(graph), chains });
+        all.insert(name.clone(), offered.pipeline(&graph).with_context(what)?);
     }
-    Ok(all)
+    Ok((all, offered))
 }
 
-fn of_sessions(settings: &Settings, pipelines: BTreeMap<String, Pipeline>) -> sessions::Settings {
+fn of_sessions(
+    settings: &Settings,
+    pipelines: BTreeMap<String, Pipeline>,
+    offered: Offered,
+) -> sessions::Settings {
     let mut peer = rtc::Settings {
         role: rtc::Role::Answerer,
         codecs: settings.codecs.clone(),
@@ -145,6 +152,7 @@ fn of_sessions(settings: &Settings, pipelines: BTreeMap<String, Pipeline>) -> se
     }
     sessions::Settings {
         pipelines,
+        offered: Arc::new(offered),
         default_pipeline: settings.default_pipeline.clone(),
         max_sessions: settings.max_sessions,
         max_peers: settings.max_peers,

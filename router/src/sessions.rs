@@ -3,15 +3,16 @@
 //! A named room has one session, which bears its name. A peer of the room `default` has one of its own: by its offer, or
 //! by `session.create` before it. A session begins here and reports its end here; nobody else holds a list of them.
 
+use crate::pipeline::Pipeline;
 use crate::session::actor::{News, Offer, Surroundings};
 use crate::session::budget::Treasury;
-use crate::session::chains::Chains;
 use crate::session::life::{Cause, Times};
 use crate::session::wiring::Plan;
 use crate::session::{self, Command, Handle, Joiner, Receipt};
 use crate::signaling::HubHandle;
+use crate::staff::Offered;
 use crate::workers::Pool;
-use remotemedia_manifest::Graph;
+use remotemedia_manifest::{Document, Origin};
 use remotemedia_peer as rtc;
 use remotemedia_shm_schema::control::Operation;
 use remotemedia_shm_schema::{PeerId, SessionId};
@@ -34,20 +35,13 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 /// Requests of the web side that may wait.
 const REQUESTS: usize = 64;
 
-/// A pipeline as the config names it, checked.
-#[derive(Debug, Clone)]
-pub struct Pipeline {
-    /// All that its manifest says.
-    pub graph: Arc<Graph>,
-    /// What sessions carry out of it.
-    pub chains: Chains,
-}
-
 /// What sessions are made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// By name.
     pub pipelines: BTreeMap<String, Pipeline>,
+    /// What manifests of peers are checked against.
+    pub offered: Arc<Offered>,
     /// The one for sessions that name none.
     pub default_pipeline: String,
     /// Sessions at once.
@@ -175,6 +169,17 @@ impl Sessions {
         answer.await.ok()
     }
 }
+
+/// By what a session is made.
+enum Wish {
+    /// A pipeline of the config; none is the default one.
+    Pipeline(Option<String>),
+    /// A peer's own manifest.
+    Manifest(Value),
+}
+
+/// What tables call the pipeline of a session that a peer's own manifest made.
+const MANIFEST: &str = "(manifest)";
 
 struct Entry {
     handle: Handle,
@@ -348,16 +353,38 @@ impl Registry {
                 self.broken.remove(&(room, peer));
             }
             ToRouter::State { .. } => {}
-            ToRouter::Create { token, peer, room, pipeline, session_id, max_peers, control } => {
+            ToRouter::Create {
+                token,
+                peer,
+                room,
+                pipeline,
+                manifest,
+                session_id,
+                max_peers,
+                control,
+            } => {
                 self.broken.remove(&(room.clone(), peer.clone()));
-                let result =
-                    self.create(&room, Some(&peer), pipeline, session_id, max_peers, control);
+                let wish = manifest.map_or(Wish::Pipeline(pipeline), Wish::Manifest);
+                let result = self.create(&room, Some(&peer), wish, session_id, max_peers, control);
                 let result = result.map(|id| json!({ "session_id": id }));
                 self.around.hub.send(FromRouter::Reply { token, result });
             }
             ToRouter::List { token, sessions } => self.list_for(token, &sessions),
             ToRouter::Describe { token, session } => self.describe_for(token, &session),
             ToRouter::Close { token, session } => self.close_for(token, &session),
+            ToRouter::Act { token, session, node, act } => {
+                let entry = self.sessions.get(&session);
+                self.answer(token, entry.ok_or_else(|| not_found(&session)), |reply| {
+                    Command::Act(node, act, reply)
+                });
+            }
+            ToRouter::Subscribe { token, peer, room, wish } => {
+                let entry = self.session_of(&room, &peer).ok_or_else(|| {
+                    let text = "this peer is in no session; it offers to `router` first";
+                    Error::new(Code::SessionNotFound, text, Value::Null)
+                });
+                self.answer(token, entry, |reply| Command::Subscribe(peer, wish, reply));
+            }
         }
     }
 
@@ -438,7 +465,8 @@ impl Registry {
             }
             None => {
                 let session_id = room.session().cloned();
-                self.create(room, Some(peer), None, session_id, None, Control::default())
+                let wish = Wish::Pipeline(None);
+                self.create(room, Some(peer), wish, session_id, None, Control::default())
                     .map(|_| ())
             }
         }
@@ -450,25 +478,32 @@ impl Registry {
         &mut self,
         room: &Room,
         creator: Option<&PeerId>,
-        pipeline: Option<String>,
+        graph: Wish,
         session_id: Option<SessionId>,
         max_peers: Option<usize>,
         control: Control,
     ) -> Result<SessionId, Error> {
         let settings = &self.settings;
-        let pipeline = pipeline.unwrap_or_else(|| settings.default_pipeline.clone());
-        let Some(Pipeline { graph, chains }) = settings.pipelines.get(&pipeline).cloned() else {
-            let known: Vec<&str> = settings.pipelines.keys().map(String::as_str).collect();
-            let text =
-                format!("there is no pipeline {pipeline:?}; there are: {}", known.join(", "));
-            return Err(Error::invalid_params("/pipeline", &text));
+        let (pipeline, graph) = match graph {
+            Wish::Manifest(manifest) => (MANIFEST.to_owned(), self.pipeline(manifest)?),
+            Wish::Pipeline(name) => {
+                let name = name.unwrap_or_else(|| settings.default_pipeline.clone());
+                let Some(graph) = settings.pipelines.get(&name).cloned() else {
+                    let known: Vec<&str> = settings.pipelines.keys().map(String::as_str).collect();
+                    let known = known.join(", ");
+                    let text = format!("there is no pipeline {name:?}; there are: {known}");
+                    return Err(Error::invalid_params("/pipeline", &text));
+                };
+                (name, graph)
+            }
         };
+        let Pipeline { stages, outputs } = graph;
         let max_peers = max_peers.unwrap_or(settings.max_peers);
         if max_peers == 0 || max_peers > settings.max_peers {
             let text = format!("max_peers is 1 to {}", settings.max_peers);
             return Err(Error::invalid_params("/max_peers", &text));
         }
-        let mirror = session_id.is_none();
+        let alone = session_id.is_none();
         let id = match session_id {
             Some(id) => id,
             None => SessionId::new(uuid::Uuid::new_v4().to_string())
@@ -480,7 +515,7 @@ impl Registry {
         }
         self.room_for_one_more()?;
         // A peer that makes another session of its own leaves the one before.
-        if mirror
+        if alone
             && let Some(peer) = creator
             && let Some(before) = self.own.remove(peer)
             && let Some(entry) = self.sessions.get(&before)
@@ -488,21 +523,21 @@ impl Registry {
             let (receipt, _) = oneshot::channel();
             send(&entry.handle, Command::Close(Cause::Left, receipt));
         }
-        let members = if mirror { Room::Default } else { Room::Session(id.clone()) };
+        let members = if alone { Room::Default } else { Room::Session(id.clone()) };
         let settings = session::Settings {
             room: members.clone(),
             pipeline: pipeline.clone(),
             plan: Plan {
                 session: id.clone(),
-                video: chains.video,
-                audio: chains.audio,
+                stages,
+                outputs,
                 max_video: self.settings.max_video,
                 video_bitrate: self.settings.video_bitrate,
                 audio_bitrate: self.settings.audio_bitrate,
             },
             times: self.settings.times,
             peer: self.settings.peer.clone(),
-            mirror,
+            alone,
         };
         let handle = tokio::task::block_in_place(|| {
             session::spawn(id.clone(), settings, self.around.clone())
@@ -519,10 +554,9 @@ impl Registry {
                 json!({ "what": "namespace", "limit": 0, "in_use": self.sessions.len() }),
             )
         })?;
-        let manifest = format!("{:016x}", graph.fingerprint());
-        tracing::info!(session = %id, %room, pipeline, manifest, "begins");
+        tracing::info!(session = %id, %room, pipeline, "begins");
         self.started += 1;
-        if mirror && let Some(peer) = creator {
+        if alone && let Some(peer) = creator {
             self.own.insert(peer.clone(), id.clone());
         }
         self.around.hub.send(FromRouter::SessionStarted {
@@ -535,6 +569,23 @@ impl Registry {
         self.sessions
             .insert(id.clone(), Entry { handle, room: members, pipeline, max_peers, creator });
         Ok(id)
+    }
+
+    /// What a peer wrote: checked like the config's, but it names files and hosts within what the config allows only.
+    fn pipeline(&self, manifest: Value) -> Result<Pipeline, Error> {
+        let offered = &self.settings.offered;
+        let checked =
+            Document::from_value(manifest).and_then(|d| offered.check(&d, Origin::Network));
+        let graph = checked.map_err(|faults| {
+            let text = format!("the manifest cannot be run: {}", faults.list());
+            Error::new(Code::InvalidParams, text, json!({ "path": "/manifest", "errors": faults }))
+        })?;
+        offered.pipeline(&graph).map_err(|lacks| {
+            let errors: Vec<Value> =
+                lacks.0.iter().map(|lack| json!({ "path": "", "message": lack })).collect();
+            let text = format!("the manifest cannot be run: {lacks}");
+            Error::new(Code::InvalidParams, text, json!({ "path": "/manifest", "errors": errors }))
+        })
     }
 
     fn room_for_one_more(&self) -> Result<(), Error> {
@@ -623,6 +674,30 @@ impl Registry {
         let handle = entry.handle.clone();
         tokio::spawn(async move {
             let result = Ok(describe(&handle).await);
+            hub.send(FromRouter::Reply { token, result });
+        });
+    }
+
+    /// Hands what a session is asked to it, and its answer to the hub.
+    fn answer(
+        &self,
+        token: Token,
+        entry: Result<&Entry, Error>,
+        command: impl FnOnce(oneshot::Sender<Result<Value, Error>>) -> Command,
+    ) {
+        let hub = self.around.hub.clone();
+        let handle = match entry {
+            Ok(entry) => entry.handle.clone(),
+            Err(error) => {
+                hub.send(FromRouter::Reply { token, result: Err(error) });
+                return;
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        send(&handle, command(reply));
+        tokio::spawn(async move {
+            // A session that ends or is busy drops the question.
+            let result = answer.await.unwrap_or_else(|_| Err(not_found(&handle.id)));
             hub.send(FromRouter::Reply { token, result });
         });
     }

@@ -4,12 +4,12 @@
 //! ends it.
 
 use crate::config::{self, Settings};
-use crate::session::chains::{self, Chains, NotYet};
+use crate::pipeline::{Pipeline, Unsupported};
 use crate::workers::supervise::{Limits, Staff};
 use crate::workers::{Lock, Pool, Program, Programs, Role};
 use anyhow::Context;
 use remotemedia_manifest::{Document, Faults, Graph, Known, NodeType, Origin, check};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Workers must have said what they can do within this, or the router does not start (DESIGN: the start limit).
@@ -32,7 +32,7 @@ pub(crate) fn start(settings: &Settings) -> anyhow::Result<Pool> {
 ///
 /// # Errors
 /// When one cannot be started, or does not say what it offers.
-pub(crate) async fn ask(settings: &Settings) -> anyhow::Result<Offered<'_>> {
+pub(crate) async fn ask(settings: &Settings) -> anyhow::Result<Offered> {
     // Without spares one of each kind is started all the same, so that it tells what it can do.
     let one = Staff { spares: 0, shared: false };
     let roles = [Role::Pipeline].into_iter().chain(custom(settings).map(|(role, ..)| role));
@@ -73,19 +73,20 @@ fn programs(settings: &Settings, own: &[Role]) -> anyhow::Result<Programs> {
 
 /// What manifests are checked against: the node types of this router's workers, and what its settings allow.
 #[derive(Debug)]
-pub(crate) struct Offered<'s> {
-    settings: &'s Settings,
+pub struct Offered {
     own: Vec<NodeType>,
     workers: BTreeMap<String, Vec<NodeType>>,
     roles: BTreeMap<String, Role>,
+    hosts: BTreeSet<String>,
+    media_dir: bool,
 }
 
-impl<'s> Offered<'s> {
+impl Offered {
     /// Asks every kind of worker that runs nodes, so that a fault in a pipeline is told before anybody calls.
     ///
     /// # Errors
     /// When one does not say so in time, with the last start's error.
-    pub(crate) async fn by(pool: &Pool, settings: &'s Settings) -> anyhow::Result<Self> {
+    pub(crate) async fn by(pool: &Pool, settings: &Settings) -> anyhow::Result<Self> {
         let own = types(pool, Role::Pipeline).await?;
         let (mut workers, mut roles) = (BTreeMap::new(), BTreeMap::new());
         for (role, name, worker) in custom(settings) {
@@ -95,7 +96,8 @@ impl<'s> Offered<'s> {
             workers.insert(name.clone(), offered);
             roles.insert(name.clone(), role);
         }
-        Ok(Self { settings, own, workers, roles })
+        let (hosts, media_dir) = (settings.media_hosts.clone(), settings.media_dir.is_some());
+        Ok(Self { own, workers, roles, hosts, media_dir })
     }
 
     /// Checks a manifest.
@@ -106,18 +108,18 @@ impl<'s> Offered<'s> {
         let known = Known {
             own: &self.own,
             workers: &self.workers,
-            hosts: &self.settings.media_hosts,
-            media_dir: self.settings.media_dir.is_some(),
+            hosts: &self.hosts,
+            media_dir: self.media_dir,
         };
         check(manifest, known, origin)
     }
 
-    /// What sessions carry out of a graph that was checked here.
+    /// A graph that was checked here, as sessions run it.
     ///
     /// # Errors
-    /// When that is not all of it.
-    pub(crate) fn chains(&self, graph: &Graph) -> Result<Chains, NotYet> {
-        chains::cut(graph, &self.roles)
+    /// When not all of it can be run yet.
+    pub(crate) fn pipeline(&self, graph: &Graph) -> Result<Pipeline, Unsupported> {
+        Pipeline::of(graph, &self.roles)
     }
 
     /// Every node type, with the operator's worker that has it; our own first.

@@ -97,7 +97,7 @@ fn command(router: &Router, arguments: &[&str]) -> Child {
 }
 
 /// `moody` with the way to this router, as `remotemedia attach` runs it in its own place.
-fn attach(router: &Router, arguments: &[&str]) -> Child {
+pub fn attach(router: &Router, arguments: &[&str]) -> Child {
     let (runtime, program) = (router.runtime(), moody());
     let way = ["attach", "--router", runtime.to_str().unwrap(), program.to_str().unwrap()];
     spawn(&[&way[..], arguments].concat())

@@ -17,6 +17,7 @@ mod lifecycle;
 mod loss;
 mod media;
 mod memory;
+mod outputs;
 mod outside;
 mod pipelines;
 mod python;

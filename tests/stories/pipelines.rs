@@ -155,11 +155,12 @@ fn a_manifest_is_drawn_or_told_all_that_is_wrong_with_it() {
     assert_eq!(told["faults"][0]["path"], "/pipeline/nodes/0/type", "{told}");
 
     // What comes with a later version is drawn, and said to wait.
-    let later = "pipeline: {nodes: [], graph: [{from: input.video, to: output.low}]}\n";
+    let later = "pipeline: {nodes: [], graph: [{from: input.video, to: output.low}], \
+                 routes: [{output: low, to: bandwidth}]}\n";
     let later = write(folder.path(), "later.yml", later);
     let (printed, said) = pipelines(&["check", &later], 1);
     assert!(printed.contains("input.video → output.low.video"), "{printed}");
-    assert!(said.contains("`low`") && said.contains("not supported yet"), "{said}");
+    assert!(said.contains("`low`") && said.contains("which cannot be done yet"), "{said}");
 
     for (file, words) in [("soft.txt", ".yaml"), ("none.yaml", "cannot be read")] {
         let path = folder.path().join(file);

@@ -172,9 +172,24 @@ impl Guest {
         labels: &[&str],
     ) -> Self {
         let client = Client::announced(router, peer, None).await;
+        Self::join(client, peer, codecs, kinds, labels).await
+    }
+
+    /// The same, of a peer that has announced.
+    pub async fn join(
+        client: Client,
+        peer: &str,
+        codecs: &[Codec],
+        kinds: &[Kind],
+        labels: &[&str],
+    ) -> Self {
         let (sender, events) = mpsc::channel(1024);
-        let settings =
-            Settings { role: Role::Offerer, codecs: codecs.to_vec(), ..Settings::default() };
+        let settings = Settings {
+            role: Role::Offerer,
+            tracks: 8,
+            codecs: codecs.to_vec(),
+            ..Settings::default()
+        };
         let connection = Connection::new(settings, sender).await.unwrap();
         let mut senders = Vec::new();
         for kind in kinds {
@@ -247,6 +262,14 @@ impl Guest {
         match message["method"].as_str() {
             Some("peer.answer") => {
                 self.connection.accept(&text("sdp").unwrap()).await.unwrap();
+            }
+            Some("peer.offer") => {
+                let sdp = self.connection.answer(&text("sdp").unwrap()).await.unwrap();
+                let answer = json!({
+                    "to": "router", "sdp": sdp, "can_trickle_ice_candidates": true,
+                    "request_id": params["request_id"],
+                });
+                self.client.request("peer.answer", answer).await.unwrap();
             }
             Some("peer.ice_candidate") => {
                 let candidate = Candidate {

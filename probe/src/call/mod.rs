@@ -220,6 +220,7 @@ fn settings(args: &Args, signal: &Signal, announced: &AnnounceResult) -> Setting
         ice_servers,
         codecs: vec![args.codec, Codec::Opus],
         role: Role::Offerer,
+        tracks: TRACKS,
         ..Settings::default()
     }
 }

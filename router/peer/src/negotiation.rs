@@ -34,7 +34,7 @@ impl Connection {
     pub async fn answer(&self, offer_sdp: &str) -> Result<String, PeerError> {
         self.open()?;
         let mut offer = Description::parse(offer_sdp, &self.inner.settings.codecs)?;
-        offer.keep_first_of_each_kind();
+        offer.keep_first(self.inner.settings.tracks);
         let mut negotiation = self.inner.negotiation.lock().await;
         negotiation.same_identity(&offer)?;
         negotiation.same_sections(&offer)?;

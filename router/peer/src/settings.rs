@@ -48,6 +48,8 @@ pub struct Settings {
     pub codecs: Vec<Codec>,
     /// Which side begins.
     pub role: Role,
+    /// Tracks of each kind that are received; what a peer sends beyond them is answered and not received.
+    pub tracks: usize,
     /// Whether each packet's fate, as the peer's transport-wide feedback tells it, is handed out as
     /// [`Event::Transport`](crate::Event::Transport).
     pub transport_feedback: bool,
@@ -65,6 +67,7 @@ impl Default for Settings {
             mdns: false,
             codecs: vec![Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Opus],
             role: Role::Answerer,
+            tracks: 1,
             transport_feedback: false,
             disconnected_after: Duration::from_secs(5),
             failed_after: Duration::from_secs(25),

@@ -10,5 +10,5 @@ pub mod hub;
 pub mod message;
 pub mod sdp;
 
-pub use hub::{Action, ConnId, FromRouter, Hub, Input, Limits, Room, ToRouter, Token};
+pub use hub::{Act, Action, ConnId, FromRouter, Hub, Input, Limits, Room, ToRouter, Token};
 pub use message::{Error, ROUTER};

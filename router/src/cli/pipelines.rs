@@ -149,17 +149,12 @@ fn node(entry: &Value) -> String {
 }
 
 /// Draws a manifest, or tells all that is wrong with it. One that must wait for a later version is drawn, and told.
-fn draw(
-    what: &str,
-    document: &Document,
-    offered: &Offered<'_>,
-    style: Style,
-) -> Result<(), Failure> {
+fn draw(what: &str, document: &Document, offered: &Offered, style: Style) -> Result<(), Failure> {
     let graph = match offered.check(document, Origin::Operator) {
         Ok(graph) => graph,
         Err(faults) => return refuse(what, &faults, style),
     };
-    let not_yet = offered.chains(&graph).err();
+    let not_yet = offered.pipeline(&graph).err();
     match style {
         Style::Text => print(graph.text().trim_end())?,
         Style::Mermaid => print(graph.mermaid().trim_end())?,

@@ -1,6 +1,7 @@
 //! A session's one task: it takes commands, its peers' and workers' reports and what encoders made, asks the pure
 //! parts what follows, and does it. It never waits for a peer.
 
+mod asked;
 mod attached;
 mod ending;
 mod losses;
@@ -18,16 +19,17 @@ use super::negotiate::{self, Outcome};
 use super::output::Outputs;
 use super::recovery::Recovery;
 use super::relay::{self, Arrived, Relay};
-use super::wiring::{Desired, Plan, Product, Source, TaskKey};
+use super::wiring::{Desired, Plan, Product, Source, Stream, TaskKey};
 use crate::signaling::HubHandle;
 use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
+use asked::Asked;
 pub use attached::Joiner;
 use attached::{Absent, Tap};
 use remotemedia_peer::{self as rtc, Candidate};
 use remotemedia_shm_schema::control::{Operation, Sandbox, TaskId, ThreadBeat};
-use remotemedia_shm_schema::{Codec, NodeId, PeerId, SessionId};
-use remotemedia_signaling::Room;
-use remotemedia_signaling::message::RequestId;
+use remotemedia_shm_schema::{Codec, NodeId, OutputId, PeerId, SessionId};
+use remotemedia_signaling::message::{Error, RequestId, SubscriptionSet};
+use remotemedia_signaling::{Act, Room};
 use remotemedia_worker::namespace::{Runtime, Swept};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,12 +67,16 @@ pub struct Settings {
     pub times: Times,
     /// How connections are made.
     pub peer: rtc::Settings,
-    /// Whether a peer gets its own media back, or the others'.
-    pub mirror: bool,
+    /// Whether it is one peer's own, in which that peer meets nobody.
+    pub alone: bool,
 }
 
 /// What can be asked of a session.
 pub enum Command {
+    /// A peer that has the right wants something of a node.
+    Act(NodeId, Act, Reply),
+    /// What a peer wants to receive.
+    Subscribe(PeerId, SubscriptionSet, Reply),
     /// A peer offers.
     Offer(Offer),
     /// A peer answers the router's offer.
@@ -131,6 +137,9 @@ pub struct Surroundings {
     pub news: mpsc::UnboundedSender<News>,
 }
 
+/// Where the answer to a peer's question goes.
+pub type Reply = oneshot::Sender<Result<Value, Error>>;
+
 /// An offer on its way to a session.
 pub struct Offer {
     /// Who offers.
@@ -154,8 +163,10 @@ pub enum News {
 struct Member {
     commands: mpsc::Sender<member::Command>,
     steps: mpsc::Sender<negotiate::Step>,
-    views: BTreeMap<Source, Codec>,
-    targets: BTreeMap<Source, u32>,
+    views: BTreeMap<Stream, Codec>,
+    /// Outputs that it asked for, and whether they are paused.
+    subscriptions: BTreeMap<OutputId, bool>,
+    targets: BTreeMap<Stream, u32>,
     connected: bool,
     /// The negotiation that candidates belong to.
     exchange: Option<RequestId>,
@@ -226,6 +237,8 @@ struct Actor {
     node_error_at: BTreeMap<NodeId, Instant>,
     /// The last that was told of each node that ever was not running.
     node_states: BTreeMap<String, String>,
+    /// Parameters that their workers have not answered for yet.
+    asked: Asked,
 }
 
 #[derive(Default)]
@@ -297,6 +310,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         node_errors: BTreeMap::new(),
         node_error_at: BTreeMap::new(),
         node_states: BTreeMap::new(),
+        asked: Asked::default(),
         settings,
         around,
     };
@@ -382,6 +396,7 @@ impl Actor {
                 }
             }
         }
+        self.look_for_silence(now);
         self.look_for_absence(now);
         self.look_for_returns(now);
         // A unit that was on its way may have ended the silence too early.

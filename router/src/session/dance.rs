@@ -6,6 +6,7 @@ use crate::workers::{Lease, Role};
 use remotemedia_shm_schema::control::{Change, ChannelSpec, GraphNode, TaskId, TaskKind, ToWorker};
 use remotemedia_shm_schema::{ChannelName, NodeId, SessionId};
 use remotemedia_worker::namespace::{Ground, Runtime};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,28 @@ impl Dance {
         // A step under way was planned without that.
         if let Some(pending) = &mut self.pending {
             pending.next.wear(channel);
+        }
+    }
+
+    /// A node has other parameters than it began with.
+    pub(super) fn set_params(
+        &mut self,
+        node: &NodeId,
+        changes: &Map<String, Value>,
+        leases: &Leases,
+    ) {
+        self.wiring.set_params(node, changes);
+        let begins = |change: &Change| match change {
+            Change::Add(task) => nodes(&task.kind).iter().any(|other| other.id == *node),
+            Change::Rewire { .. } | Change::Remove(_) => false,
+        };
+        match &mut self.pending {
+            // Whoever prepares it has the old ones.
+            Some(pending) if pending.step.changes.values().flatten().any(begins) => {
+                self.give_up(leases);
+            }
+            Some(pending) => pending.next.set_params(node, changes),
+            None => {}
         }
     }
 
@@ -433,7 +456,7 @@ impl Aside {
         without.absence.roles.extend(&self.roles);
         without.absence.nodes.extend(self.nodes.iter().cloned());
         without.sources.retain(|source, _| !self.sources.contains(source));
-        without.products.retain(|product| !self.sources.contains(&product.source));
+        without.products.retain(|product| !self.sources.contains(&product.stream.source));
         without.inserts.retain(|insert| !self.sources.contains(&insert.source));
         without
     }

@@ -136,18 +136,18 @@ pub(super) struct Picture {
 pub fn task(key: &TaskKey) -> String {
     match key {
         TaskKey::Enter(s) => format!("take in {} of {}", s.kind.name(), s.peer),
-        TaskKey::Exit(p) => format!("hand on {} of {}", p.codec, p.source.peer),
+        TaskKey::Exit(p) => format!("hand on {} of {}", p.codec, p.stream),
         TaskKey::Decode(s) => format!("decode {} of {}", s.kind.name(), s.peer),
         TaskKey::Make(s) => format!("make {} of {}", s.kind.name(), s.peer),
         TaskKey::Graph(s, node) => format!("nodes to {node} on {} of {}", s.kind.name(), s.peer),
-        TaskKey::Encode(p) => format!("encode {} of {}", p.codec, p.source.peer),
+        TaskKey::Encode(p) => format!("encode {} of {}", p.codec, p.stream),
     }
 }
 
 /// A product's name in tables.
 #[must_use]
 pub fn product(product: &Product) -> String {
-    format!("{}.{}", product.source.peer, product.codec)
+    format!("{}.{}", product.stream, product.codec)
 }
 
 impl Picture {

@@ -8,10 +8,10 @@ use super::egress::{self, Batch, Egress};
 use super::ingress::{self, Ingress};
 use super::relay::Inflow;
 use super::stages::Percentiles;
-use super::wiring::Source;
+use super::wiring::Stream;
 use remotemedia_peer::{Candidate, Connection, DataId, Event, ReceiverId, State};
 use remotemedia_rtp::clock;
-use remotemedia_shm_schema::{Codec, Media, NodeId, PeerId};
+use remotemedia_shm_schema::{Codec, Media, NodeId, OutputId, PeerId};
 use remotemedia_worker::monotonic_ns;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -42,16 +42,16 @@ pub(super) enum Command {
     },
     /// A track is not wired any more: its units are dropped.
     Unwrite(Media),
-    /// Sound of this source does not come for now: silence takes its place until it does.
-    Hush(Source),
+    /// Sound of this stream does not come for now: silence takes its place until it does.
+    Hush(Stream),
     /// Send this from now on.
-    View(Source, Box<Egress>),
+    View(Stream, Box<Egress>),
     /// And not any more.
-    Unview(Source),
+    Unview(Stream),
     /// A frame of something that it views.
-    Media(Source, Arc<Batch>),
+    Media(Stream, Arc<Batch>),
     /// A period of sound that is not sent.
-    Silence(Source, u64, u64),
+    Silence(Stream, u64, u64),
     /// Ask the peer for a keyframe.
     Keyframe,
     /// Tell the page.
@@ -66,9 +66,9 @@ pub(super) enum Report {
     /// A track's first packet came.
     Track(Media, Codec),
     /// A viewer lost its picture.
-    KeyframeWanted(Source),
+    KeyframeWanted(Stream),
     /// A viewer allows this rate.
-    Rate(Source, u32),
+    Rate(Stream, u32),
     /// Media flow.
     Media,
     /// The connection is up.
@@ -109,6 +109,8 @@ pub(super) struct Incoming {
 pub(super) struct Outgoing {
     /// Whose media.
     pub(super) from: PeerId,
+    /// Which result of the manifest.
+    pub(super) output: OutputId,
     /// `audio` or `video`.
     pub(super) kind: &'static str,
     /// As what.
@@ -173,7 +175,7 @@ struct Member {
     reports: mpsc::Sender<(PeerId, Report)>,
     tracks: BTreeMap<Media, Ingress>,
     receivers: HashMap<ReceiverId, Media>,
-    views: BTreeMap<Source, Egress>,
+    views: BTreeMap<Stream, Egress>,
     data: HashMap<DataId, String>,
     reported_ns: u64,
     keyframe_asked_ns: u64,
@@ -199,13 +201,13 @@ impl Member {
             track.pump(now);
         }
         let mut stuck = Vec::new();
-        for (source, view) in &mut self.views {
+        for (stream, view) in &mut self.views {
             if view.pump(now).await {
-                stuck.push(source.clone());
+                stuck.push(stream.clone());
             }
         }
-        for source in stuck {
-            self.report(Report::KeyframeWanted(source)).await;
+        for stream in stuck {
+            self.report(Report::KeyframeWanted(stream)).await;
         }
     }
 
@@ -228,29 +230,29 @@ impl Member {
                     track.connect(None);
                 }
             }
-            Command::Hush(source) => {
-                if let Some(view) = self.views.get_mut(&source) {
+            Command::Hush(stream) => {
+                if let Some(view) = self.views.get_mut(&stream) {
                     view.hush();
                 }
             }
-            Command::View(source, mut egress) => {
+            Command::View(stream, mut egress) => {
                 egress.go_on();
-                self.views.insert(source, *egress);
+                self.views.insert(stream, *egress);
             }
-            Command::Unview(source) => {
-                self.views.remove(&source);
+            Command::Unview(stream) => {
+                self.views.remove(&stream);
             }
-            Command::Media(source, batch) => {
-                let wanted = match self.views.get_mut(&source) {
+            Command::Media(stream, batch) => {
+                let wanted = match self.views.get_mut(&stream) {
                     Some(view) => view.push(&batch).await,
                     None => false,
                 };
                 if wanted {
-                    self.report(Report::KeyframeWanted(source)).await;
+                    self.report(Report::KeyframeWanted(stream)).await;
                 }
             }
-            Command::Silence(source, media_time_ns, duration_ns) => {
-                if let Some(view) = self.views.get_mut(&source) {
+            Command::Silence(stream, media_time_ns, duration_ns) => {
+                if let Some(view) = self.views.get_mut(&stream) {
                     view.silence(media_time_ns, duration_ns);
                 }
             }
@@ -312,10 +314,10 @@ impl Member {
                 }
             }
             Event::KeyframeWanted(sender) => {
-                let source = self.views.iter().find(|(_, view)| view.sender().id() == sender);
-                if let Some((source, _)) = source {
-                    let source = source.clone();
-                    self.report(Report::KeyframeWanted(source)).await;
+                let stream = self.views.iter().find(|(_, view)| view.sender().id() == sender);
+                if let Some((stream, _)) = stream {
+                    let stream = stream.clone();
+                    self.report(Report::KeyframeWanted(stream)).await;
                 }
             }
             Event::ReceiverReport { sender, fraction_lost, round_trip, .. } => {
@@ -326,11 +328,11 @@ impl Member {
                     track.set_round_trip(ns);
                 }
                 let view = self.views.iter_mut().find(|(_, view)| view.sender().id() == sender);
-                if let Some((source, view)) = view {
-                    let (before, source) = (view.target(), source.clone());
+                if let Some((stream, view)) = view {
+                    let (before, stream) = (view.target(), stream.clone());
                     let target = view.report(now, fraction_lost, round_trip);
                     if target != before {
-                        self.report(Report::Rate(source, target)).await;
+                        self.report(Report::Rate(stream, target)).await;
                     }
                 }
             }
@@ -391,9 +393,10 @@ impl Member {
             let incoming = Incoming { codec: track.codec(), counters: track.counters() };
             (kind.name().to_owned(), incoming)
         });
-        let sends = self.views.iter().map(|(source, view)| Outgoing {
-            from: source.peer.clone(),
-            kind: source.kind.name(),
+        let sends = self.views.iter().map(|(stream, view)| Outgoing {
+            from: stream.source.peer.clone(),
+            output: stream.output.clone(),
+            kind: stream.source.kind.name(),
             codec: view.codec(),
             target_bitrate: view.target(),
             counters: view.counters(),

@@ -2,9 +2,9 @@
 //!
 //! | file | role |
 //! |---|---|
-//! | [`chains`] | pure: what sessions carry out of a pipeline's graph today |
 //! | [`life`] | pure: when it begins, is suspended, ends |
 //! | [`wiring`] | pure: its channels and tasks, step by step |
+//! | [`routes`] | pure: who receives what |
 //! | [`sdp`] | pure: what an answer agreed to |
 //! | [`actor`] | its one task: takes commands, reports, wake-ups; owns everything below |
 //! | [`recovery`] | pure: what follows from the deaths of its processes |
@@ -20,7 +20,6 @@
 
 pub mod actor;
 pub mod budget;
-pub mod chains;
 mod dance;
 pub mod describe;
 mod egress;
@@ -32,6 +31,7 @@ mod negotiate;
 mod output;
 pub mod recovery;
 mod relay;
+mod routes;
 pub mod sdp;
 pub mod stages;
 pub mod wiring;

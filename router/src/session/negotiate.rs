@@ -5,11 +5,11 @@
 //! again afterwards.
 
 use super::sdp;
-use super::wiring::Source;
+use super::wiring::{MAIN, Source, Stream};
 use remotemedia_peer::{self as rtc, Candidate, Connection, PeerError, Sender, SenderSpec};
-use remotemedia_shm_schema::{Codec, Media, PeerId};
+use remotemedia_shm_schema::{Codec, Media, OutputId, PeerId};
 use remotemedia_signaling::message::RequestId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 /// Steps that may wait (chosen: the hub lets 64 candidates wait).
@@ -40,7 +40,7 @@ pub(super) enum Step {
     /// A candidate of the peer's.
     Candidate(Candidate),
     /// What the peer shall receive from now on.
-    Want(Vec<Source>),
+    Want(Vec<Stream>),
 }
 
 /// What came of it.
@@ -55,7 +55,7 @@ pub(super) enum Outcome {
         /// What the peer sends.
         sections: Vec<sdp::Section>,
         /// What it receives, with the codec of each.
-        views: BTreeMap<Source, (Sender, Codec)>,
+        views: BTreeMap<Stream, (Sender, Codec)>,
     },
     /// The offer was not taken.
     Refused {
@@ -74,33 +74,24 @@ pub(super) enum Outcome {
     /// Our offer was answered.
     Settled {
         /// What the peer receives now, with the codec of each.
-        views: BTreeMap<Source, (Sender, Codec)>,
+        views: BTreeMap<Stream, (Sender, Codec)>,
     },
     /// A candidate or an answer could not be taken.
     Rejected(PeerError),
-}
-
-/// How a peer is given its media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Return {
-    /// Its own media, processed, in the sections that it offered.
-    Mirror,
-    /// The others', each in a section of its own that the router offers.
-    Others,
 }
 
 /// Runs until the steps end.
 pub(super) async fn run(
     peer: PeerId,
     connection: Connection,
-    mode: Return,
+    mirrored: BTreeSet<Media>,
     mut steps: mpsc::Receiver<Step>,
     outcomes: mpsc::Sender<(PeerId, Outcome)>,
 ) {
     let mut negotiation = Negotiation {
         peer,
         connection,
-        mode,
+        mirrored,
         outcomes,
         senders: BTreeMap::new(),
         wanted: Vec::new(),
@@ -117,10 +108,12 @@ pub(super) async fn run(
 struct Negotiation {
     peer: PeerId,
     connection: Connection,
-    mode: Return,
+    /// Of these kinds its own media, processed, come back in the sections that it offered; all else in sections of their own that
+    /// the router offers.
+    mirrored: BTreeSet<Media>,
     outcomes: mpsc::Sender<(PeerId, Outcome)>,
-    senders: BTreeMap<Source, Sender>,
-    wanted: Vec<Source>,
+    senders: BTreeMap<Stream, Sender>,
+    wanted: Vec<Stream>,
     /// Our offer that waits for its answer.
     offering: Option<RequestId>,
     /// An offer of ours was taken back, and what it was for is still to be offered.
@@ -203,13 +196,11 @@ impl Negotiation {
 
     async fn answer(&mut self, offer: &str) -> Result<String, PeerError> {
         rtc::check_sdp(offer)?;
-        if self.mode == Return::Mirror {
-            for kind in sdp::kinds(offer) {
-                let source = Source { peer: self.peer.clone(), kind };
-                if !self.senders.contains_key(&source) {
-                    let sender = self.connection.add_sender(spec(&source)).await?;
-                    self.senders.insert(source, sender);
-                }
+        for kind in sdp::kinds(offer).into_iter().filter(|kind| self.mirrored.contains(kind)) {
+            let Some(own) = self.own(kind) else { continue };
+            if !self.senders.contains_key(&own) {
+                let sender = self.connection.add_sender(spec(&own)).await?;
+                self.senders.insert(own, sender);
             }
         }
         self.connection.answer(offer).await
@@ -221,24 +212,23 @@ impl Negotiation {
             return;
         }
         let mut changed = std::mem::take(&mut self.owed);
-        let gone: Vec<Source> =
-            self.senders.keys().filter(|s| !self.wanted.contains(s)).cloned().collect();
-        // Its own, in the sections that it offered, goes with these.
-        let own = |source: &Source| self.mode == Return::Mirror && source.peer == self.peer;
-        let gone: Vec<Source> = gone.into_iter().filter(|source| !own(source)).collect();
-        for source in gone {
-            if let Some(sender) = self.senders.remove(&source) {
+        // What comes back in the sections that the peer offered goes with these.
+        let own: Vec<Stream> = self.mirrored.iter().filter_map(|kind| self.own(*kind)).collect();
+        let lacks = |stream: &&Stream| !self.wanted.contains(stream) && !own.contains(stream);
+        let gone: Vec<Stream> = self.senders.keys().filter(lacks).cloned().collect();
+        for stream in gone {
+            if let Some(sender) = self.senders.remove(&stream) {
                 let _ = self.connection.remove_sender(&sender).await;
                 changed = true;
             }
         }
-        for source in self.wanted.clone() {
-            if self.senders.contains_key(&source) {
+        for stream in self.wanted.clone() {
+            if self.senders.contains_key(&stream) || own.contains(&stream) {
                 continue;
             }
-            match self.connection.add_sender(spec(&source)).await {
+            match self.connection.add_sender(spec(&stream)).await {
                 Ok(sender) => {
-                    self.senders.insert(source, sender);
+                    self.senders.insert(stream, sender);
                     changed = true;
                 }
                 Err(error) => self.tell(Outcome::Rejected(error)).await,
@@ -259,26 +249,32 @@ impl Negotiation {
         }
     }
 
-    fn views(&self) -> BTreeMap<Source, (Sender, Codec)> {
+    /// Its own media as they come back in a section that it offered.
+    fn own(&self, kind: Media) -> Option<Stream> {
+        let source = Source { peer: self.peer.clone(), kind };
+        Some(Stream { source, output: OutputId::new(MAIN).ok()? })
+    }
+
+    fn views(&self) -> BTreeMap<Stream, (Sender, Codec)> {
         let mut views = BTreeMap::new();
-        for (source, sender) in &self.senders {
+        for (stream, sender) in &self.senders {
             if let Some(negotiated) = sender.codec() {
-                views.insert(source.clone(), (sender.clone(), negotiated.codec));
+                views.insert(stream.clone(), (sender.clone(), negotiated.codec));
             }
         }
         views
     }
 }
 
-fn spec(source: &Source) -> SenderSpec {
-    let kind = match source.kind {
+fn spec(stream: &Stream) -> SenderSpec {
+    let kind = match stream.source.kind {
         Media::Audio => rtc::Kind::Audio,
         Media::Video => rtc::Kind::Video,
     };
-    // The stream's id tells the page whose media it is.
+    // The stream's id tells the page whose media it is, and as which result.
     SenderSpec {
         kind,
-        stream: source.peer.to_string(),
-        track: format!("{}-{}", source.peer, source.kind.name()),
+        stream: stream.to_string(),
+        track: format!("{stream}-{}", stream.source.kind.name()),
     }
 }

@@ -7,23 +7,27 @@
 //! A channel gets a fresh generation, and so a fresh service, when a process at either end was replaced or when it needs
 //! room for more readers. What a dead process left in the old service is never looked at again.
 
-mod path;
+mod flow;
+mod plan;
 
-pub use path::{Insert, Segment, held};
+pub use flow::{Insert, held};
+pub use plan::{Feed, Output, Plan, Queue, Route, Segment, Stage, chain, set_params};
 
 use crate::workers::Role;
-use path::{Stage, path};
+use flow::Flow;
 use remotemedia_shm_schema::channel::{Form, Place};
 use remotemedia_shm_schema::contract::{MAX_ACCESS_UNIT, MAX_AUDIO_BLOCK, MAX_AUDIO_PACKET};
 use remotemedia_shm_schema::control::{
     AudioEncode, Change, ChannelSpec, Task, TaskId, TaskKind, VideoEncode,
 };
 use remotemedia_shm_schema::{
-    ChannelIndex, ChannelName, Codec, Contract, Media, NodeId, OutputId, PeerId, PortId, SessionId,
-    TierId, TrackId, VideoGeometry,
+    ChannelIndex, ChannelName, Codec, Contract, Media, NodeId, OutputId, PeerId, PortId, TierId,
+    TrackId, VideoGeometry,
 };
 use remotemedia_worker::steward;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What a peer sends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,11 +38,41 @@ pub struct Source {
     pub kind: Media,
 }
 
+/// What is made of a source under an output's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stream {
+    /// Of whose media.
+    pub source: Source,
+    /// Which of the manifest's results.
+    pub output: OutputId,
+}
+
+/// The result that is there without a name.
+pub const MAIN: &str = "main";
+
+impl Stream {
+    /// Whether it is the result that needs no name.
+    #[must_use]
+    pub fn is_main(&self) -> bool {
+        self.output.as_str() == MAIN
+    }
+}
+
+/// As peers and tables know it, whatever its kind: a peer's name, and behind a dot the output's unless it is `main`.
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_main() {
+            true => write!(f, "{}", self.source.peer),
+            false => write!(f, "{}.{}", self.source.peer, self.output),
+        }
+    }
+}
+
 /// What somebody is to receive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Product {
-    /// Made from whose media.
-    pub source: Source,
+    /// What is coded.
+    pub stream: Stream,
     /// As which codec.
     pub codec: Codec,
 }
@@ -76,55 +110,9 @@ pub struct Desired {
     pub absence: Absence,
 }
 
-/// What does not change while a session lives.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Whose channels.
-    pub session: SessionId,
-    /// The chain of nodes for pictures, cut where another process goes on.
-    pub video: Vec<Segment>,
-    /// The chain of nodes for sound.
-    pub audio: Vec<Segment>,
-    /// Greatest picture.
-    pub max_video: (u16, u16),
-    /// Bits a second of a video encoder to begin with.
-    pub video_bitrate: u32,
-    /// Bits a second of an Opus encoder.
-    pub audio_bitrate: u32,
-}
-
 /// Milliseconds that one call of a decoder or an encoder may take (chosen above DESIGN's 250 ms, which a loaded machine of
 /// two cores exceeds by scheduling alone).
 pub const CODEC_LIMIT_MS: u32 = 1_000;
-
-impl Plan {
-    /// All segments, pictures first.
-    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.video.iter().chain(&self.audio)
-    }
-
-    /// Shared memory that one peer with sound and picture comes to, and one who views it.
-    #[must_use]
-    pub fn bytes_of_a_peer(&self) -> u64 {
-        let Ok(peer) = PeerId::new("peer") else { return 0 };
-        let mut desired = Desired::default();
-        for (kind, codec) in [(Media::Audio, Codec::Opus), (Media::Video, Codec::Vp8)] {
-            let source = Source { peer: peer.clone(), kind };
-            desired.sources.insert(source.clone(), Origin::Coded(codec));
-            desired.products.insert(Product { source, codec });
-        }
-        let wired = Wiring::new(self.clone()).plan(&desired, &BTreeSet::new());
-        let channels = wired.iter().flat_map(|(_, wiring)| wiring.channels());
-        channels.map(remotemedia_worker::namespace::bytes_of).sum()
-    }
-
-    /// Every process that the graph needs, steward and codec worker among them.
-    #[must_use]
-    pub fn roles(&self) -> BTreeSet<Role> {
-        let always = [Role::Steward, Role::Codec];
-        always.into_iter().chain(self.segments().map(|segment| segment.role)).collect()
-    }
-}
 
 /// A task by what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +140,7 @@ impl TaskKey {
             | Self::Decode(source)
             | Self::Make(source)
             | Self::Graph(source, _) => source,
-            Self::Encode(product) | Self::Exit(product) => &product.source,
+            Self::Encode(product) | Self::Exit(product) => &product.stream.source,
         }
     }
 }
@@ -167,6 +155,8 @@ struct Wanted {
     kind: TaskKind,
     input: Option<ChannelName>,
     output: Option<ChannelName>,
+    /// Of what it writes.
+    queue: Queue,
     frame_limit_ms: u32,
 }
 
@@ -349,22 +339,23 @@ impl Wiring {
         }
     }
 
-    /// Where a node that is attached to this channel stands: whose frames, and behind which segment.
+    /// A node was given these parameters: what runs goes on, and whoever takes its place begins with them.
+    pub fn set_params(&mut self, node: &NodeId, changes: &Map<String, Value>) {
+        self.plan.set_params(node, changes);
+        let running = self.tasks.values_mut().filter_map(|entry| match &mut entry.task.kind {
+            TaskKind::Graph { nodes } => Some(nodes),
+            _ => None,
+        });
+        set_params(running.flatten(), node, changes);
+    }
+
+    /// Where a node that is attached to this channel stands: whose frames, and behind what.
     #[must_use]
-    pub fn place(&self, name: &ChannelName) -> Option<(Source, Option<NodeId>)> {
+    pub fn place(&self, name: &ChannelName) -> Option<(Source, Feed)> {
         let (key, _) = self.tasks.iter().find(|(_, entry)| entry.writes(name))?;
         match key {
-            TaskKey::Decode(source) | TaskKey::Make(source) => Some((source.clone(), None)),
-            TaskKey::Graph(source, node) => {
-                // Its last nodes may be left out at the moment: the plan's name stays.
-                let graph = match source.kind {
-                    Media::Audio => &self.plan.audio,
-                    Media::Video => &self.plan.video,
-                };
-                let planned = graph.iter().find(|s| s.nodes.iter().any(|n| n.id == *node));
-                let name = planned.map_or(node, Segment::name);
-                Some((source.clone(), Some(name.clone())))
-            }
+            TaskKey::Decode(source) | TaskKey::Make(source) => Some((source.clone(), Feed::Input)),
+            TaskKey::Graph(source, name) => Some((source.clone(), Feed::Segment(name.clone()))),
             TaskKey::Enter(_) | TaskKey::Exit(_) | TaskKey::Encode(_) => None,
         }
     }
@@ -444,6 +435,7 @@ impl Wiring {
                         kind: TaskKind::Enter,
                         input: None,
                         output: Some(coded.clone()),
+                        queue: Queue::default(),
                         frame_limit_ms: CODEC_LIMIT_MS,
                     };
                     wanted.insert(TaskKey::Enter(source.clone()), enter);
@@ -459,28 +451,31 @@ impl Wiring {
             let here = !desired.absence.roles.contains(&role);
             if here || role == Role::Codec {
                 let frame_limit_ms = CODEC_LIMIT_MS;
-                wanted.insert(key, Wanted { role, kind, input, output, frame_limit_ms });
+                let queue = Queue::default();
+                wanted.insert(key, Wanted { role, kind, input, output, queue, frame_limit_ms });
             }
-            let mut at = raw;
-            for stage in path(&self.plan, desired, source) {
-                let output = self.output_of(&stage, source);
-                let input = std::mem::replace(&mut at, output.clone());
-                if stage.runs {
-                    let Segment { role, nodes, frame_limit_ms } = stage.segment;
-                    let name = nodes.last().map(|node| node.id.clone());
-                    let Some(name) = name else { continue };
-                    let (input, output) = (Some(input), Some(output));
-                    let kind = TaskKind::Graph { nodes };
-                    let of = Wanted { role, kind, input, output, frame_limit_ms };
-                    wanted.insert(TaskKey::Graph(source.clone(), name), of);
-                }
+            let flow = Flow::of(&self.plan, desired, source);
+            for stage in flow.stages.iter().filter(|stage| stage.runs) {
+                let Segment { role, nodes, frame_limit_ms, queue } = stage.segment.clone();
+                let of = Wanted {
+                    role,
+                    kind: TaskKind::Graph { nodes },
+                    input: Some(self.fed(source, &stage.from)),
+                    output: Some(self.output_of(source, &stage.name)),
+                    queue,
+                    frame_limit_ms,
+                };
+                wanted.insert(TaskKey::Graph(source.clone(), stage.name.clone()), of);
             }
-            for product in desired.products.iter().filter(|product| product.source == *source) {
+            let products = desired.products.iter();
+            for product in products.filter(|product| product.stream.source == *source) {
+                let Some(output) = self.plan.output(&product.stream) else { continue };
                 let of = Wanted {
                     role: Role::Codec,
                     kind: self.encode(product.codec),
-                    input: Some(at.clone()),
+                    input: Some(self.fed(source, flow.end(&output.feed))),
                     output: Some(self.coded(product)),
+                    queue: Queue::default(),
                     frame_limit_ms: CODEC_LIMIT_MS,
                 };
                 let exit = Wanted {
@@ -488,6 +483,7 @@ impl Wiring {
                     kind: TaskKind::Exit,
                     input: of.output.clone(),
                     output: None,
+                    queue: Queue::default(),
                     frame_limit_ms: CODEC_LIMIT_MS,
                 };
                 wanted.insert(TaskKey::Encode(product.clone()), of);
@@ -560,28 +556,37 @@ impl Wiring {
         self.name(Place::In { peer: source.peer.clone(), track, form })
     }
 
-    fn result(kind: Media) -> OutputId {
-        OutputId::new(match kind {
-            Media::Audio => "main-audio",
-            Media::Video => "main-video",
-        })
-        .expect("a literal of the grammar")
+    /// An output's name in channels: with its kind, for one name may stand for both.
+    fn result(output: &OutputId, kind: Media) -> OutputId {
+        OutputId::new(format!("{output}-{}", kind.name())).unwrap_or_else(|_| output.clone())
     }
 
-    fn output_of(&self, stage: &Stage, source: &Source) -> ChannelName {
+    /// The channel of these frames.
+    fn fed(&self, source: &Source, from: &Feed) -> ChannelName {
+        match from {
+            Feed::Input => self.incoming(source, Form::Raw),
+            Feed::Segment(name) => self.output_of(source, name),
+        }
+    }
+
+    /// The channel that the segment of this name writes: the result's, where it is one.
+    fn output_of(&self, source: &Source, name: &NodeId) -> ChannelName {
         let peer = Some(source.peer.clone());
-        self.name(if stage.last_of_graph {
-            Place::OutRaw { output: Self::result(source.kind), peer }
-        } else {
-            let port = PortId::new("out").expect("a literal of the grammar");
-            Place::Node { node: stage.segment.name().clone(), port, peer }
+        let is = |output: &&Output| matches!(&output.feed, Feed::Segment(of) if of == name);
+        self.name(match self.plan.outputs_of(source.kind).find(is) {
+            Some(output) => Place::OutRaw { output: Self::result(&output.id, source.kind), peer },
+            None => {
+                let port = PortId::new("out").expect("a literal of the grammar");
+                Place::Node { node: name.clone(), port, peer }
+            }
         })
     }
 
     fn coded(&self, product: &Product) -> ChannelName {
+        let Stream { source, output } = &product.stream;
         self.name(Place::OutEncoded {
-            output: Self::result(product.source.kind),
-            peer: Some(product.source.peer.clone()),
+            output: Self::result(output, source.kind),
+            peer: Some(source.peer.clone()),
             tier: TierId::new("full").expect("a literal of the grammar"),
             codec: product.codec,
         })
@@ -633,7 +638,8 @@ impl Wiring {
         let writes = |of: &Wanted| of.output.as_ref() == Some(name);
         let readers: Vec<&TaskKey> =
             wanted.iter().filter(|(_, of)| reads(of)).map(|(key, _)| key).collect();
-        let producer = wanted.iter().find(|(_, of)| writes(of)).map(|(key, _)| key);
+        let written = wanted.iter().find(|(_, of)| writes(of));
+        let producer = written.map(|(key, _)| key);
         let to_router = matches!(name.place, Place::OutEncoded { .. });
         let coded = to_router || matches!(name.place, Place::In { form: Form::Encoded, .. });
         let (contract, max_payload) = match (coded, media) {
@@ -642,6 +648,7 @@ impl Wiring {
             (false, Media::Audio) => (Contract::RAW_AUDIO, self.raw_bytes(media)),
             (false, Media::Video) => (Contract::RAW_VIDEO, self.raw_bytes(media)),
         };
+        let contract = written.map_or(contract, |(_, of)| of.queue.over(contract));
         let needed = readers.len().max(1) as u32;
         // Readers that go close their ports at the switch, when those that come have opened theirs.
         let begins = |key: &TaskKey| {

@@ -270,9 +270,9 @@ impl Description {
         self.sections.iter().find(|s| s.mid == mid)
     }
 
-    /// Of an offer: takes the first track of each kind that the peer sends, and tells that no further one is received.
-    pub(crate) fn keep_first_of_each_kind(&mut self) {
-        let (mut audio, mut video) = (false, false);
+    /// Of an offer: takes so many tracks of each kind that the peer sends, and tells that no further one is received.
+    pub(crate) fn keep_first(&mut self, most: usize) {
+        let (mut audio, mut video) = (0, 0);
         for section in &mut self.sections {
             let taken = match section.what {
                 What::Audio => &mut audio,
@@ -282,9 +282,11 @@ impl Description {
             if section.rejected || !section.direction.sends() || section.accepted.is_empty() {
                 continue;
             }
-            if std::mem::replace(taken, true) {
+            if *taken >= most {
                 section.surplus = true;
                 section.direction = section.direction.without_sending();
+            } else {
+                *taken += 1;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Negotiating again on a call that goes on.
 
 use crate::support::*;
-use remotemedia_peer::{Event, Kind, PeerError, State};
+use remotemedia_peer::{Event, Kind, PeerError, Role, Settings, State};
 
 #[tokio::test]
 async fn the_router_adds_a_track_in_mid_call_and_takes_it_back() {
@@ -150,6 +150,36 @@ async fn a_second_picture_of_the_peers_is_answered_and_not_received() {
     while router.packet(receiver).await.sequence != 4 {}
     let (heard, ..) = router.track(Kind::Audio).await;
     assert_eq!(router.packet(heard).await.payload, "sound");
+    caller.connection.close().await;
+    router.connection.close().await;
+}
+
+#[tokio::test]
+async fn a_native_peer_that_says_so_receives_several_pictures_of_the_router() {
+    let settings = Settings { tracks: 3, ..settings(Role::Offerer, &ALL) };
+    let (mut caller, mut router) = (Side::new(settings).await, Side::answerer().await);
+    let own = caller.sender(Kind::Video, "own").await;
+    connect(&mut caller, &mut router).await;
+    own.send(packet(1, "own")).await.unwrap();
+    let (received, ..) = router.track(Kind::Video).await;
+    let mut others = Vec::new();
+    for name in ["anna", "bert"] {
+        others.push((name, router.sender(Kind::Video, name).await));
+    }
+    negotiate(&router, &caller).await;
+    for (name, sender) in &others {
+        sender.send(packet(1, *name)).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for _ in &others {
+        let (receiver, .., track) = caller.track(Kind::Video).await;
+        assert_eq!(caller.packet(receiver).await.payload, track);
+        seen.push(track);
+    }
+    seen.sort();
+    assert_eq!(seen, ["anna", "bert"]);
+    own.send(packet(2, "goes on")).await.unwrap();
+    while router.packet(received).await.payload != "goes on" {}
     caller.connection.close().await;
     router.connection.close().await;
 }

@@ -1,10 +1,10 @@
 //! What goes into the hub and what comes out of it.
 
 use super::room::{Candidate, Room};
-use crate::message::{Control, DeviceId, Error, Reason, RequestId, StateChanged};
-use remotemedia_shm_schema::{PeerId, SessionId};
+use crate::message::{Control, DeviceId, Error, Reason, RequestId, StateChanged, SubscriptionSet};
+use remotemedia_shm_schema::{NodeId, PeerId, SessionId};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::net::IpAddr;
 
 /// A socket, for as long as it is open; never used again.
@@ -217,6 +217,8 @@ pub enum ToRouter {
         room: Room,
         /// A configured pipeline; none is the default one.
         pipeline: Option<String>,
+        /// A manifest in place of one.
+        manifest: Option<Value>,
         /// Its name; none makes one for the caller alone.
         session_id: Option<SessionId>,
         /// Peers that it takes; within the config's.
@@ -245,6 +247,37 @@ pub enum ToRouter {
         /// Which.
         session: SessionId,
     },
+    /// A peer that has the right wants something of a session's node.
+    Act {
+        /// For the reply.
+        token: Token,
+        /// Which session.
+        session: SessionId,
+        /// Which node.
+        node: NodeId,
+        /// What.
+        act: Act,
+    },
+    /// What a peer wants to receive of an output of its session; answer `{tier}`.
+    Subscribe {
+        /// For the reply.
+        token: Token,
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        room: Room,
+        /// What.
+        wish: SubscriptionSet,
+    },
+}
+
+/// What can be done with a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Give it these parameters; answer `{applied: true}`.
+    Reconfigure(Map<String, Value>),
+    /// Begin it anew; answer `{generation}`.
+    Restart,
 }
 
 /// What the router's media endpoint tells the hub.

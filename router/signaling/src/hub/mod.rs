@@ -14,7 +14,7 @@ mod room;
 mod router;
 mod sessions;
 
-pub use interface::{Action, ConnId, Counts, FromRouter, Input, ToRouter, Token, close};
+pub use interface::{Act, Action, ConnId, Counts, FromRouter, Input, ToRouter, Token, close};
 pub use limits::{Config, Limits};
 pub use room::{Candidate, Room};
 
@@ -282,6 +282,11 @@ impl Hub {
                 self.session_describe(now, slot, &seat, params)
             }
             (method::SESSION_CLOSE, Some(seat)) => self.session_close(now, slot, &seat, params),
+            (method::SESSION_RECONFIGURE, Some(seat)) => {
+                self.session_reconfigure(now, slot, &seat, params)
+            }
+            (method::SESSION_RESTART, Some(seat)) => self.session_restart(now, slot, &seat, params),
+            (method::SUBSCRIPTION_SET, Some(seat)) => self.subscribe(now, slot, &seat, params),
             (name, Some(_)) if method::NOT_YET.contains(&name) => {
                 let what = format!("{name} is not supported yet");
                 Outcome::Now(Err(Error::not_supported(name, &what)))

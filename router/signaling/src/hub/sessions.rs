@@ -1,14 +1,19 @@
 //! `session.*`: who may see, make and end which session. What a session is, the router knows.
 
 use super::room::Seat;
-use super::{Hub, Outcome, Question, Room, Session, Slot, ToRouter, Token};
-use crate::message::{self, Control, DEFAULT_ROOM, Error, SessionCreate, SessionRef};
-use remotemedia_shm_schema::SessionId;
+use super::{Act, Hub, Outcome, Question, Room, Session, Slot, ToRouter, Token};
+use crate::message::{
+    self, Control, DEFAULT_ROOM, Error, SessionCreate, SessionReconfigure, SessionRef,
+    SessionRestart,
+};
+use remotemedia_shm_schema::{NodeId, SessionId};
 use serde_json::Value;
 use std::time::Instant;
 
 /// Bytes of a pipeline's name (chosen): it is looked up, and quoted in the error.
 const MAX_NAME: usize = 64;
+/// Bytes of a node's parameters as JSON: as in manifests.
+const MAX_PARAMS: usize = 4 * 1024;
 
 impl Hub {
     pub(super) fn session_create(
@@ -38,6 +43,7 @@ impl Hub {
             peer,
             room,
             pipeline: request.pipeline,
+            manifest: request.manifest,
             session_id: request.session_id,
             max_peers: request.max_peers,
             control,
@@ -62,7 +68,8 @@ impl Hub {
         seat: &Seat,
         params: Value,
     ) -> Outcome {
-        match self.named(seat, params) {
+        let named = message::params(params).map(|named: SessionRef| named.session_id);
+        match named.and_then(|named| self.named(seat, named)) {
             Ok(session) => self.ask(now, slot, None, |token| ToRouter::Describe { token, session }),
             Err(error) => Outcome::Now(Err(error)),
         }
@@ -75,24 +82,89 @@ impl Hub {
         seat: &Seat,
         params: Value,
     ) -> Outcome {
-        let allowed = self.named(seat, params).and_then(|session| {
-            let right = self.sessions.get(&session).is_some_and(|s| match s.control {
-                Control::Any => true,
-                Control::Creator => made(seat, s),
-            });
-            let what = "only the peer that made the session may close it";
-            if right { Ok(session) } else { Err(Error::not_authorized(what)) }
-        });
-        match allowed {
+        let named = message::params(params).map(|named: SessionRef| named.session_id);
+        match named.and_then(|named| self.controlled(seat, named)) {
             Ok(session) => self.ask(now, slot, None, |token| ToRouter::Close { token, session }),
             Err(error) => Outcome::Now(Err(error)),
         }
     }
 
+    pub(super) fn session_reconfigure(
+        &mut self,
+        now: Instant,
+        slot: Option<Slot>,
+        seat: &Seat,
+        params: Value,
+    ) -> Outcome {
+        let asked = message::params(params).and_then(|asked: SessionReconfigure| {
+            let bytes = Value::Object(asked.params.clone()).to_string().len();
+            if bytes > MAX_PARAMS {
+                let what = format!("{bytes} bytes as JSON; {MAX_PARAMS} are allowed");
+                return Err(Error::invalid_params("/params", &what));
+            }
+            let session = self.controlled(seat, asked.session_id)?;
+            Ok((session, asked.node, Act::Reconfigure(asked.params)))
+        });
+        self.act(now, slot, asked)
+    }
+
+    pub(super) fn session_restart(
+        &mut self,
+        now: Instant,
+        slot: Option<Slot>,
+        seat: &Seat,
+        params: Value,
+    ) -> Outcome {
+        let asked = message::params(params).and_then(|asked: SessionRestart| {
+            let session = self.controlled(seat, asked.session_id)?;
+            Ok((session, asked.node, Act::Restart))
+        });
+        self.act(now, slot, asked)
+    }
+
+    fn act(
+        &mut self,
+        now: Instant,
+        slot: Option<Slot>,
+        asked: Result<(SessionId, NodeId, Act), Error>,
+    ) -> Outcome {
+        match asked {
+            Ok((session, node, act)) => {
+                self.ask(now, slot, None, |token| ToRouter::Act { token, session, node, act })
+            }
+            Err(error) => Outcome::Now(Err(error)),
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        now: Instant,
+        slot: Option<Slot>,
+        seat: &Seat,
+        params: Value,
+    ) -> Outcome {
+        let wish = match message::params(params) {
+            Ok(wish) => wish,
+            Err(error) => return Outcome::Now(Err(error)),
+        };
+        let (peer, room) = (seat.peer.clone(), seat.room.clone());
+        self.ask(now, slot, None, |token| ToRouter::Subscribe { token, peer, room, wish })
+    }
+
+    /// The session that a call names, where the caller may act on it.
+    fn controlled(&self, seat: &Seat, named: Option<SessionId>) -> Result<SessionId, Error> {
+        let session = self.named(seat, named)?;
+        let right = self.sessions.get(&session).is_some_and(|s| match s.control {
+            Control::Any => true,
+            Control::Creator => made(seat, s),
+        });
+        let what = "only the peer that made the session may do this";
+        if right { Ok(session) } else { Err(Error::not_authorized(what)) }
+    }
+
     /// The session that a call names; one that the caller may not see does not exist for it.
-    fn named(&self, seat: &Seat, params: Value) -> Result<SessionId, Error> {
-        let named: SessionRef = message::params(params)?;
-        let session = match named.session_id.or_else(|| seat.room.session().cloned()) {
+    fn named(&self, seat: &Seat, named: Option<SessionId>) -> Result<SessionId, Error> {
+        let session = match named.or_else(|| seat.room.session().cloned()) {
             Some(session) => session,
             None => {
                 let own = self.sessions.iter().find(|(id, s)| visible(seat, id, s));
@@ -108,10 +180,9 @@ impl Hub {
 
     fn check_create(&self, seat: &Seat, params: Value) -> Result<SessionCreate, Error> {
         let mut request: SessionCreate = message::params(params)?;
-        if request.manifest.is_some() {
-            let what =
-                "a manifest is not supported yet; name a pipeline of the config in `pipeline`";
-            return Err(Error::not_supported(message::method::SESSION_CREATE, what));
+        if request.manifest.is_some() && request.pipeline.is_some() {
+            let what = "either a manifest or the name of a pipeline, not both";
+            return Err(Error::invalid_params("/manifest", what));
         }
         if request.pipeline.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
             return Err(Error::invalid_params("/pipeline", "a name has 64 bytes at most"));

@@ -14,7 +14,10 @@ pub use peer::{
     Disconnect, Disconnected, ForwardStatus, Forwarded, IceServer, Left, Offer, PeerInfo, PeerList,
     Reason, Reject, Rejected, RequestId, StateChanged, Timeout, WireFault,
 };
-pub use session::{Control, SessionCreate, SessionCreated, SessionRef};
+pub use session::{
+    Control, SessionCreate, SessionCreated, SessionReconfigure, SessionRef, SessionRestart,
+    SubscriptionSet,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -81,15 +84,7 @@ pub mod method {
     /// What a peer wants to receive.
     pub const SUBSCRIPTION_SET: &str = "subscription.set";
     /// Methods of the contract that this version refuses.
-    pub const NOT_YET: [&str; 7] = [
-        REJECT,
-        CANCEL,
-        PEER_SET,
-        SESSION_UPDATE,
-        SESSION_RECONFIGURE,
-        SESSION_RESTART,
-        SUBSCRIPTION_SET,
-    ];
+    pub const NOT_YET: [&str; 4] = [REJECT, CANCEL, PEER_SET, SESSION_UPDATE];
 }
 
 /// Parameters as the type that a method takes.

@@ -1,8 +1,8 @@
 //! Parameters and results of `session.*`.
 
-use remotemedia_shm_schema::SessionId;
+use remotemedia_shm_schema::{NodeId, OutputId, SessionId, TierId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Who may close, reconfigure and restart a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,4 +48,39 @@ pub struct SessionRef {
     /// Which; none is the session of the caller's own room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+}
+
+/// `session.reconfigure`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionReconfigure {
+    /// Which; none is the session of the caller's own room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Which node of its graph.
+    pub node: NodeId,
+    /// Those that change.
+    pub params: Map<String, Value>,
+}
+
+/// `session.restart`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRestart {
+    /// Which; none is the session of the caller's own room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Which node of its graph.
+    pub node: NodeId,
+}
+
+/// `subscription.set`: what a peer wants of an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionSet {
+    /// Which.
+    pub output: OutputId,
+    /// In which size; none is the greatest that can be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierId>,
+    /// Whether nothing of it is to be sent for now.
+    #[serde(default)]
+    pub paused: bool,
 }

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 4;
 /// Alternatives of one parameter that are looked at (chosen: more than a person reads).
 const MAX_BRANCHES: usize = 64;
 
-pub(super) fn show(offered: &Offered<'_>, as_json: bool) -> Result<(), Failure> {
+pub(super) fn show(offered: &Offered, as_json: bool) -> Result<(), Failure> {
     if as_json {
         let all = offered.types().map(|(worker, of)| {
             json!({

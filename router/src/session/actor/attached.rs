@@ -3,7 +3,7 @@
 
 use super::Actor;
 use crate::session::describe;
-use crate::session::wiring::{Insert, Origin, Segment, Source, TAPS, tap_wake};
+use crate::session::wiring::{Feed, Insert, Origin, Queue, Segment, Source, TAPS, tap_wake};
 use crate::workers::{FrameLimits, Lease, Role, WorkerEvent, WorkerId};
 use remotemedia_shm_schema::control::{
     Attach, Catalogue, Change, ChannelSpec, GraphNode, OnFailure, Task, TaskId, TaskKind, ToRouter,
@@ -252,7 +252,9 @@ impl Actor {
             kinds.iter().find(fits).map_or_else(|| lease.name.to_string(), |n| n.kind.clone());
         let graph_node =
             GraphNode { id: node.clone(), number, kind, params: "{}".into(), on_failure };
-        let segment = Segment { role, nodes: vec![graph_node], frame_limit_ms: FRAME_LIMIT_MS };
+        let nodes = vec![graph_node];
+        let segment =
+            Segment { role, nodes, frame_limit_ms: FRAME_LIMIT_MS, queue: Queue::default() };
         self.desired.inserts.push(Insert { source, after, segment });
         self.nodes = self.nodes.iter().cloned().chain([(number, node.clone())]).collect();
         self.admit(lease, node.as_str());
@@ -337,7 +339,7 @@ impl Actor {
             // What stood behind it stands where it stood.
             let gone = self.desired.inserts.remove(at);
             for insert in &mut self.desired.inserts {
-                if insert.after.as_ref() == Some(gone.segment.name()) {
+                if matches!(&insert.after, Feed::Segment(name) if name == gone.segment.name()) {
                     insert.after.clone_from(&gone.after);
                 }
             }

@@ -90,7 +90,10 @@ impl Actor {
                 Command::Operate(_, reply) => {
                     let _ = reply.send(Err(format!("session {} ends", self.id)));
                 }
-                Command::Describe(_)
+                // Dropped, their replies say that the session is over.
+                Command::Act(..)
+                | Command::Subscribe(..)
+                | Command::Describe(_)
                 | Command::Answer { .. }
                 | Command::Unanswered { .. }
                 | Command::Candidate(..)

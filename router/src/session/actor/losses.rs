@@ -5,7 +5,7 @@ use super::workers::lease_timeout;
 use crate::session::life;
 use crate::session::member;
 use crate::session::recovery::{Next, Suspect};
-use crate::session::wiring::{Segment, Source, TaskKey, held};
+use crate::session::wiring::{Segment, Source, Stream, TaskKey, held};
 use crate::workers::{Autopsy, Lease, Role};
 use remotemedia_shm_schema::control::{OnFailure, Operation, TaskId, ToWorker};
 use remotemedia_shm_schema::mark::Mark;
@@ -242,7 +242,7 @@ impl Actor {
     fn suspect(&self, mark: &Mark, tasks: &BTreeMap<TaskId, TaskKey>) -> Option<Suspect> {
         match tasks.get(&mark.task)? {
             TaskKey::Decode(source) => Some(Suspect::Track(source.clone())),
-            TaskKey::Encode(product) => Some(Suspect::Track(product.source.clone())),
+            TaskKey::Encode(product) => Some(Suspect::Track(product.stream.source.clone())),
             TaskKey::Graph(_, name) => {
                 let number = mark.node;
                 let of = |n: &&(u8, NodeId)| Some(n.0) == number;
@@ -385,19 +385,19 @@ impl Actor {
         }
     }
 
-    /// Whether what this source's viewers get is held: something on its path does not run.
-    pub(super) fn held(&self, source: &Source) -> bool {
+    /// Whether what this stream's viewers get is held: something on its path does not run.
+    pub(super) fn held(&self, stream: &Stream) -> bool {
         let live = |role: Role| self.leases.contains_key(&role) && !self.dance.dead(role);
-        held(&self.settings.plan, &self.desired, source, live)
+        held(&self.settings.plan, &self.desired, stream, live)
     }
 
     /// Sound that does not come any more is silence, on the frame clock, until it comes again.
     pub(super) fn hush(&mut self) {
         let codec = self.leases.contains_key(&Role::Codec);
         for member in self.members.values() {
-            for source in member.views.keys().filter(|source| source.kind == Media::Audio) {
-                if !codec || self.held(source) {
-                    let _ = member.commands.try_send(member::Command::Hush(source.clone()));
+            for stream in member.views.keys().filter(|s| s.source.kind == Media::Audio) {
+                if !codec || self.held(stream) {
+                    let _ = member.commands.try_send(member::Command::Hush(stream.clone()));
                 }
             }
         }

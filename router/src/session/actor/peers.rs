@@ -6,18 +6,31 @@ use crate::session::describe;
 use crate::session::egress::Egress;
 use crate::session::life::{self, Cause};
 use crate::session::member::{self, Report};
-use crate::session::negotiate::{self, Outcome, Return};
+use crate::session::negotiate::{self, Outcome};
+use crate::session::routes::Viewer;
 use crate::session::sdp::Section;
-use crate::session::wiring::{Origin, Product, Source};
+use crate::session::wiring::{Origin, Product, Source, Stream};
 use crate::workers::Role;
 use remotemedia_peer::{Candidate, Connection, Sender};
 use remotemedia_rtp::egress::Start;
-use remotemedia_shm_schema::{Codec, Media, PeerId};
+use remotemedia_shm_schema::{Codec, Media, OutputId, PeerId};
 use remotemedia_signaling::message::{Error, Reason, RequestId};
 use remotemedia_signaling::{FromRouter, Room};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokio::sync::mpsc;
+
+/// What is made for a view.
+pub(super) fn product((stream, codec): (&Stream, &Codec)) -> Product {
+    Product { stream: stream.clone(), codec: *codec }
+}
+
+impl Member {
+    /// Whether it wants nothing of this for now.
+    pub(super) fn paused(&self, stream: &Stream) -> bool {
+        self.subscriptions.get(&stream.output) == Some(&true)
+    }
+}
 
 impl Actor {
     /// Offers a command to a member; one that takes none any more has failed, and leaves.
@@ -58,6 +71,10 @@ impl Actor {
             Command::Left(peer) => self.live(life::Event::Left(peer)),
             Command::SocketGone(peer) => self.live(life::Event::SocketGone(peer)),
             Command::SocketBack(peer) => self.live(life::Event::SocketBack(peer)),
+            Command::Act(node, act, reply) => self.act(&node, act, reply),
+            Command::Subscribe(peer, wish, reply) => {
+                let _ = reply.send(self.subscribe(&peer, &wish));
+            }
             Command::Describe(reply) => self.describe(reply),
             Command::Attach(joiner) => self.attach(joiner),
             Command::Operate(operation, reply) => {
@@ -81,7 +98,8 @@ impl Actor {
         let connection = Connection::new(self.settings.peer.clone(), events).await?;
         let (commands, command_inbox) = mpsc::channel(member::COMMANDS);
         let (steps, step_inbox) = mpsc::channel(negotiate::STEPS);
-        let mode = if self.settings.mirror { Return::Mirror } else { Return::Others };
+        let viewer = Viewer { peer: &peer, alone: self.settings.alone };
+        let mirrored = viewer.mirrored(&self.settings.plan);
         self.tasks.spawn(member::run(
             peer.clone(),
             connection.clone(),
@@ -92,7 +110,7 @@ impl Actor {
         self.tasks.spawn(negotiate::run(
             peer.clone(),
             connection,
-            mode,
+            mirrored,
             step_inbox,
             self.outcomes.clone(),
         ));
@@ -100,6 +118,7 @@ impl Actor {
             commands,
             steps,
             views: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             targets: BTreeMap::new(),
             connected: false,
             exchange: None,
@@ -187,38 +206,38 @@ impl Actor {
     }
 
     /// A peer views these from now on.
-    pub(super) fn view(&mut self, peer: &PeerId, views: BTreeMap<Source, (Sender, Codec)>) {
+    pub(super) fn view(&mut self, peer: &PeerId, views: BTreeMap<Stream, (Sender, Codec)>) {
         let Some(member) = self.members.get_mut(peer) else { return };
-        let gone: Vec<Source> =
-            member.views.keys().filter(|source| !views.contains_key(source)).cloned().collect();
+        let gone: Vec<Stream> =
+            member.views.keys().filter(|stream| !views.contains_key(stream)).cloned().collect();
         let mut commands: Vec<member::Command> =
             gone.iter().cloned().map(member::Command::Unview).collect();
-        for source in &gone {
-            member.views.remove(source);
-            member.targets.remove(source);
+        for stream in &gone {
+            member.views.remove(stream);
+            member.targets.remove(stream);
         }
         let mut fresh = Vec::new();
-        for (source, (sender, codec)) in views {
-            if member.views.get(&source) == Some(&codec) {
+        for (stream, (sender, codec)) in views {
+            if member.views.get(&stream) == Some(&codec) {
                 continue;
             }
             let start =
                 Start { ssrc: sender.ssrc(), sequence: rand::random(), timestamp: rand::random() };
-            let bitrate = match source.kind {
+            let bitrate = match stream.source.kind {
                 Media::Video => self.settings.plan.video_bitrate,
                 Media::Audio => self.settings.plan.audio_bitrate,
             };
             let egress = Egress::new(codec, sender, start, bitrate);
-            commands.push(member::Command::View(source.clone(), Box::new(egress)));
-            member.views.insert(source.clone(), codec);
-            member.targets.insert(source.clone(), bitrate);
-            fresh.push(Product { source, codec });
+            commands.push(member::Command::View(stream.clone(), Box::new(egress)));
+            member.views.insert(stream.clone(), codec);
+            member.targets.insert(stream.clone(), bitrate);
+            fresh.push(Product { stream, codec });
         }
         for command in commands {
             self.offer(peer, command);
         }
         for product in fresh {
-            if product.source.kind == Media::Video {
+            if product.stream.source.kind == Media::Video {
                 self.keyframe(&product);
             }
         }
@@ -229,23 +248,23 @@ impl Actor {
         self.desired.products = self
             .members
             .values()
-            .flat_map(|member| &member.views)
-            .map(|(source, codec)| Product { source: source.clone(), codec: *codec })
+            .flat_map(|member| member.views.iter().filter(|(stream, _)| !member.paused(stream)))
+            .map(product)
             .collect();
     }
 
     /// Tells every negotiation whose media its peer is to receive.
     pub(super) fn want(&mut self) {
-        let all: Vec<Source> = self.desired.sources.keys().cloned().collect();
         let peers: Vec<PeerId> = self.members.keys().cloned().collect();
         for peer in peers {
-            // Who gets its own media back gets besides only what nobody else sent: attached sources.
-            let wanted = |source: &&Source| {
-                source.peer != peer
-                    && !(self.settings.mirror && self.members.contains_key(&source.peer))
+            let viewer = Viewer { peer: &peer, alone: self.settings.alone };
+            let sender = |peer: &PeerId| self.members.contains_key(peer);
+            let subscribed = |output: &OutputId| {
+                self.members.get(&peer).is_some_and(|m| m.subscriptions.contains_key(output))
             };
-            let others = all.iter().filter(wanted).cloned().collect();
-            self.step(&peer, negotiate::Step::Want(others));
+            let sources = self.desired.sources.keys();
+            let streams = viewer.streams(&self.settings.plan, sources, sender, subscribed);
+            self.step(&peer, negotiate::Step::Want(streams));
         }
     }
 
@@ -261,15 +280,15 @@ impl Actor {
                 }
                 self.advance();
             }
-            Report::KeyframeWanted(source) => {
-                let codec = self.members.get(&peer).and_then(|m| m.views.get(&source)).copied();
+            Report::KeyframeWanted(stream) => {
+                let codec = self.members.get(&peer).and_then(|m| m.views.get(&stream)).copied();
                 if let Some(codec) = codec {
-                    self.keyframe(&Product { source, codec });
+                    self.keyframe(&Product { stream, codec });
                 }
             }
-            Report::Rate(source, target) => {
+            Report::Rate(stream, target) => {
                 if let Some(member) = self.members.get_mut(&peer) {
-                    member.targets.insert(source, target);
+                    member.targets.insert(stream, target);
                 }
                 self.aim();
             }
@@ -280,8 +299,8 @@ impl Actor {
                     let products: Vec<Product> = member
                         .views
                         .iter()
-                        .filter(|(source, _)| source.kind == Media::Video)
-                        .map(|(source, codec)| Product { source: source.clone(), codec: *codec })
+                        .filter(|(stream, _)| stream.source.kind == Media::Video)
+                        .map(product)
                         .collect();
                     for product in products {
                         self.keyframe(&product);
@@ -337,7 +356,7 @@ impl Actor {
         for role in stood {
             self.take_out(role);
         }
-        self.keyframes.retain(|product, _| product.source.peer != *peer);
+        self.keyframes.retain(|product, _| product.stream.source.peer != *peer);
         self.wished.retain(|source, _| source.peer != *peer);
         if *cause != Cause::Left {
             self.hang_up(peer.clone(), cause);
@@ -345,12 +364,12 @@ impl Actor {
         let gone: Vec<PeerId> = self.members.keys().cloned().collect();
         for other in gone {
             if let Some(member) = self.members.get_mut(&other) {
-                let sources: Vec<Source> =
-                    member.views.keys().filter(|source| source.peer == *peer).cloned().collect();
-                for source in sources {
-                    member.views.remove(&source);
-                    member.targets.remove(&source);
-                    let _ = member.commands.try_send(member::Command::Unview(source));
+                let streams = member.views.keys().filter(|stream| stream.source.peer == *peer);
+                let streams: Vec<Stream> = streams.cloned().collect();
+                for stream in streams {
+                    member.views.remove(&stream);
+                    member.targets.remove(&stream);
+                    let _ = member.commands.try_send(member::Command::Unview(stream));
                 }
             }
         }

@@ -162,8 +162,8 @@ impl Actor {
                 }
             }
             ToRouter::Heartbeat { .. } => self.beat_of(role, &message),
-            ToRouter::Applied { .. }
-            | ToRouter::Catalogue(_)
+            ToRouter::Applied { request, error, .. } => self.applied(role, request, error),
+            ToRouter::Catalogue(_)
             | ToRouter::Drained
             | ToRouter::Attach(_)
             | ToRouter::Operate(_) => {}
@@ -333,16 +333,17 @@ impl Actor {
         };
         let Some((product, made)) = self.outputs.take(&unit) else { return };
         if let Made::Frame(_) = made {
-            self.mending.flows(Instant::now, product.source.kind);
+            self.mending.flows(Instant::now, product.stream.source.kind);
         }
         for member in self.members.values() {
-            if member.views.get(&product.source) != Some(&product.codec) {
+            let views = member.views.get(&product.stream) == Some(&product.codec);
+            if !views || member.paused(&product.stream) {
                 continue;
             }
-            let source = product.source.clone();
+            let stream = product.stream.clone();
             let command = match &made {
-                Made::Frame(batch) => member::Command::Media(source, Arc::clone(batch)),
-                Made::Silence(at, duration) => member::Command::Silence(source, *at, *duration),
+                Made::Frame(batch) => member::Command::Media(stream, Arc::clone(batch)),
+                Made::Silence(at, duration) => member::Command::Silence(stream, *at, *duration),
             };
             // Full: this viewer misses a frame, sees the hole in the numbers, and waits for a keyframe.
             let _ = member.commands.try_send(command);
@@ -353,7 +354,8 @@ impl Actor {
     pub(super) fn keyframe_on(&mut self, channel: ChannelIndex) {
         let wiring = self.dance.wiring();
         let source = wiring.source_of(channel).filter(|s| s.kind == Media::Video).cloned();
-        let product = wiring.product_of(channel).filter(|p| p.source.kind == Media::Video).cloned();
+        let pictures = |product: &&Product| product.stream.source.kind == Media::Video;
+        let product = wiring.product_of(channel).filter(pictures).cloned();
         if let Some(source) = source {
             let now = Instant::now();
             let early = |at: &Instant| now.duration_since(*at) < KEYFRAME_INTERVAL / 2;
@@ -380,7 +382,9 @@ impl Actor {
             .desired
             .products
             .iter()
-            .filter(|product| product.source.kind == Media::Video && self.held(&product.source))
+            .filter(|product| {
+                product.stream.source.kind == Media::Video && self.held(&product.stream)
+            })
             .cloned()
             .collect();
         for product in held {
@@ -402,7 +406,7 @@ impl Actor {
             .map(|(product, _)| product.clone())
             .collect();
         for product in due {
-            let held = self.held(&product.source);
+            let held = self.held(&product.stream);
             let output = self.dance.wiring().find(&TaskKey::Encode(product.clone()));
             let Some(output) = output.and_then(|task| task.output.as_ref()) else { continue };
             let (session, channel, epoch) = (self.id.clone(), output.index, output.epoch);
@@ -421,16 +425,18 @@ impl Actor {
     pub(super) fn aim(&mut self) {
         let mut rates: BTreeMap<Product, u32> = BTreeMap::new();
         for member in self.members.values() {
-            for (source, codec) in &member.views {
-                if let Some(target) = member.targets.get(source) {
-                    let product = Product { source: source.clone(), codec: *codec };
+            for (stream, codec) in member.views.iter().filter(|(s, _)| !member.paused(s)) {
+                if let Some(target) = member.targets.get(stream) {
+                    let product = Product { stream: stream.clone(), codec: *codec };
                     let rate = rates.entry(product).or_insert(u32::MAX);
                     *rate = (*rate).min(*target);
                 }
             }
         }
         for (product, rate) in rates {
-            if self.bitrates.get(&product) == Some(&rate) || product.source.kind == Media::Audio {
+            if self.bitrates.get(&product) == Some(&rate)
+                || product.stream.source.kind == Media::Audio
+            {
                 continue;
             }
             let output = self.dance.wiring().find(&TaskKey::Encode(product.clone()));

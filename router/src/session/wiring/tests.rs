@@ -1,5 +1,7 @@
 //! A wiring is planned: what each step must do, and what it must not touch.
 
+mod branches;
+
 use super::*;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 
@@ -14,17 +16,23 @@ fn node(id: &str, number: u8, on_failure: OnFailure) -> GraphNode {
 }
 
 fn segment(role: Role, nodes: Vec<GraphNode>) -> Segment {
-    Segment { role, nodes, frame_limit_ms: 1_000 }
+    Segment { role, nodes, frame_limit_ms: 1_000, queue: Queue::default() }
 }
 
 fn plan(nodes: usize) -> Plan {
     let nodes: Vec<GraphNode> =
         (0..nodes).map(|n| node(&format!("n{n}"), n as u8, OnFailure::Hold)).collect();
-    let video = if nodes.is_empty() { Vec::new() } else { vec![segment(Role::Pipeline, nodes)] };
+    of_video(if nodes.is_empty() { Vec::new() } else { vec![segment(Role::Pipeline, nodes)] })
+}
+
+/// Pictures through these, sound as it is.
+fn of_video(segments: Vec<Segment>) -> Plan {
+    let (stages, video) = chain(Media::Video, segments);
+    let (_, audio) = chain(Media::Audio, Vec::new());
     Plan {
         session: "s".parse().expect("an id"),
-        video,
-        audio: Vec::new(),
+        stages,
+        outputs: vec![audio, video],
         max_video: (1280, 720),
         video_bitrate: 1_500_000,
         audio_bitrate: 32_000,
@@ -35,8 +43,12 @@ fn source(peer: &str, kind: Media) -> Source {
     Source { peer: peer.parse().expect("an id"), kind }
 }
 
+fn main(source: Source) -> Stream {
+    Stream { source, output: MAIN.parse().expect("an id") }
+}
+
 fn product(peer: &str, codec: Codec) -> Product {
-    Product { source: source(peer, Media::of(codec)), codec }
+    Product { stream: main(source(peer, Media::of(codec))), codec }
 }
 
 fn call() -> Desired {
@@ -211,12 +223,11 @@ fn a_peer_that_leaves_takes_what_only_it_used() {
 /// A video chain over three processes: a program of the operator's between two of our own.
 fn long(policy: OnFailure) -> Plan {
     let custom = Role::Custom(0);
-    let video = vec![
+    of_video(vec![
         segment(Role::Pipeline, vec![node("a", 0, OnFailure::Hold)]),
         segment(custom, vec![node("b", 1, policy)]),
         segment(Role::Pipeline, vec![node("c", 2, OnFailure::Hold)]),
-    ];
-    Plan { video, ..plan(0) }
+    ])
 }
 
 fn names(wiring: &Wiring) -> Vec<String> {
@@ -227,7 +238,7 @@ fn names(wiring: &Wiring) -> Vec<String> {
 fn one_video() -> Desired {
     let mut desired = call();
     desired.sources.retain(|source, _| source.kind == Media::Video);
-    desired.products.retain(|product| product.source.kind == Media::Video);
+    desired.products.retain(|product| product.stream.source.kind == Media::Video);
     desired
 }
 
@@ -269,7 +280,7 @@ fn a_process_that_is_away_and_says_hold_keeps_its_place_and_nothing_gets_past_it
     assert_eq!(next.producer(&b), None, "nobody writes what the dead one wrote");
     assert_eq!(reads(&next, &encoder()), "rm/s/out/main-video@a/raw");
     assert!(step.changes(Role::Custom(0)).is_empty(), "nobody is there to be told");
-    assert!(held(&next.plan, &desired, &source("a", Media::Video), |_| true));
+    assert!(held(&next.plan, &desired, &main(source("a", Media::Video)), |_| true));
     // It comes back: one task begins, in channels that the dead one never saw.
     let (step, last) = next.plan(&one_video(), &BTreeSet::new()).expect("a step back");
     assert_eq!(add_count(step.changes(Role::Custom(0))), 1);
@@ -279,7 +290,7 @@ fn a_process_that_is_away_and_says_hold_keeps_its_place_and_nothing_gets_past_it
     for spec in task.input.iter().chain(&task.output) {
         assert!(!old.contains(spec.service.as_str()), "{}", spec.service);
     }
-    assert!(!held(&last.plan, &one_video(), &source("a", Media::Video), |_| true));
+    assert!(!held(&last.plan, &one_video(), &main(source("a", Media::Video)), |_| true));
 }
 
 #[test]
@@ -292,7 +303,7 @@ fn a_process_that_is_away_and_says_bypass_is_left_out_and_comes_back() {
     let c = TaskKey::Graph(source("a", Media::Video), "c".parse().expect("an id"));
     assert_eq!(reads(&next, &c), "rm/s/node/a.out@a/raw", "the input took the output's place");
     assert!(step.changes(Role::Pipeline).iter().all(|c| matches!(c, Change::Rewire { .. })));
-    assert!(!held(&next.plan, &desired, &source("a", Media::Video), |_| true));
+    assert!(!held(&next.plan, &desired, &main(source("a", Media::Video)), |_| true));
     let (step, last) = next.plan(&one_video(), &BTreeSet::new()).expect("a step back");
     assert_eq!(reads(&last, &c), "rm/s/node/b.out@a/raw");
     assert_eq!(add_count(step.changes(Role::Custom(0))), 1);
@@ -309,21 +320,21 @@ fn the_strictest_policy_of_a_process_is_that_of_all_its_nodes() {
         desired.absence.roles.insert(Role::Pipeline);
         desired
     };
-    let plan = Plan { video: vec![mixed], ..plan(0) };
-    assert!(held(&plan, &desired, &source("a", Media::Video), |_| true));
+    let plan = of_video(vec![mixed]);
+    assert!(held(&plan, &desired, &main(source("a", Media::Video)), |_| true));
 }
 
 #[test]
 fn of_a_failed_node_only_its_own_policy_counts() {
     let of = |policy| {
         let nodes = vec![node("a", 0, policy), node("b", 1, OnFailure::Hold)];
-        Plan { video: vec![segment(Role::Pipeline, nodes)], ..plan(0) }
+        of_video(vec![segment(Role::Pipeline, nodes)])
     };
     let mut desired = one_video();
     desired.absence.nodes.insert("a".parse().expect("an id"));
     let video = source("a", Media::Video);
-    assert!(held(&of(OnFailure::Hold), &desired, &video, |_| true));
-    assert!(!held(&of(OnFailure::Bypass), &desired, &video, |_| true));
+    assert!(held(&of(OnFailure::Hold), &desired, &main(video.clone()), |_| true));
+    assert!(!held(&of(OnFailure::Bypass), &desired, &main(video.clone()), |_| true));
     let (_, wiring) =
         Wiring::new(of(OnFailure::Bypass)).plan(&desired, &BTreeSet::new()).expect("a step");
     let task = wiring.find(&TaskKey::Graph(video, "b".parse().expect("an id"))).expect("b runs");
@@ -372,15 +383,18 @@ fn a_node_may_stand_behind_an_inserted_one_and_stays_when_that_goes() {
     assert_eq!(reads(&both, &graph("x")), "rm/s/in/a/video0/raw");
     assert_eq!(reads(&both, &graph("y")), "rm/s/node/x.out@a/raw");
     assert_eq!(reads(&both, &graph("n0")), "rm/s/node/y.out@a/raw");
-    assert!(!held(&plan(1), &desired, &source("a", Media::Video), |_| true));
+    assert!(!held(&plan(1), &desired, &main(source("a", Media::Video)), |_| true));
     let dead = |role| role != Role::Attached(2);
-    assert!(held(&plan(1), &desired, &source("a", Media::Video), dead), "it holds there as well");
+    assert!(
+        held(&plan(1), &desired, &main(source("a", Media::Video)), dead),
+        "it holds there as well"
+    );
 }
 
 #[test]
 fn an_insert_behind_a_segment_whose_last_node_is_left_out_stands_behind_the_segment() {
     let nodes = vec![node("a", 0, OnFailure::Hold), node("b", 1, OnFailure::Bypass)];
-    let plan = Plan { video: vec![segment(Role::Pipeline, nodes)], ..plan(0) };
+    let plan = of_video(vec![segment(Role::Pipeline, nodes)]);
     let mut desired = one_video();
     desired.absence.nodes.insert("b".parse().expect("an id"));
     let (_, wiring) = Wiring::new(plan).plan(&desired, &BTreeSet::new()).expect("a step");
@@ -423,7 +437,7 @@ fn an_attached_source_needs_no_decoder() {
     let mut desired = Desired::default();
     let tone = source("tone", Media::Audio);
     desired.sources.insert(tone.clone(), Origin::Attached(Role::Attached(1)));
-    desired.products.insert(Product { source: tone.clone(), codec: Codec::Opus });
+    desired.products.insert(Product { stream: main(tone.clone()), codec: Codec::Opus });
     let (step, wiring) = Wiring::new(plan(1)).plan(&desired, &BTreeSet::new()).expect("a step");
     assert_eq!((step.outlets.len(), step.inlets.len()), (0, 1));
     let task = wiring.find(&TaskKey::Make(tone)).expect("a source");
@@ -466,8 +480,17 @@ mod any_order {
         fn no_order_of_changes_wires_anything_wrong(
             events in prop::collection::vec((0u8..8, 0u8..4), 1..60),
             policy in prop::sample::select(OnFailure::ALL.to_vec()),
+            branches: bool,
         ) {
-            let mut wiring = Wiring::new(long(policy));
+            let plan = if branches { branches::tree(policy) } else { long(policy) };
+            let outputs: Vec<OutputId> =
+                plan.outputs_of(Media::Video).map(|output| output.id.clone()).collect();
+            let each = |peer: &str, codec| -> Vec<Product> {
+                let source = source(peer, Media::Video);
+                let of = |output: &OutputId| Stream { source: source.clone(), output: output.clone() };
+                outputs.iter().map(|output| Product { stream: of(output), codec }).collect()
+            };
+            let mut wiring = Wiring::new(plan);
             let mut desired = call();
             let mut dead = BTreeSet::new();
             let mut known: BTreeMap<Role, BTreeSet<TaskId>> = BTreeMap::new();
@@ -477,13 +500,13 @@ mod any_order {
                 match what {
                     0 | 1 => {
                         desired.sources.insert(source(peer, Media::Video), Origin::Coded(Codec::Vp8));
-                        desired.products.insert(product(peer, Codec::Vp8));
+                        desired.products.extend(each(peer, Codec::Vp8).into_iter().take(1 + usize::from(what)));
                     }
                     2 => {
                         desired.sources.remove(&source(peer, Media::Video));
-                        desired.products.remove(&product(peer, Codec::Vp8));
+                        desired.products.retain(|p| p.stream.source != source(peer, Media::Video));
                     }
-                    3 => { desired.products.insert(product(peer, Codec::H264)); }
+                    3 => { desired.products.extend(each(peer, Codec::H264).pop()); }
                     4 => {
                         dead.insert(role(who));
                         known.remove(&role(who));
@@ -495,7 +518,7 @@ mod any_order {
                     6 => {
                         let own = segment(Role::Attached(1), vec![node("x", 9, policy)]);
                         let whose = source(peer, Media::Video);
-                        desired.inserts = vec![Insert { source: whose, after: None, segment: own }];
+                        desired.inserts = vec![Insert { source: whose, after: Feed::Input, segment: own }];
                     }
                     _ => desired.inserts.clear(),
                 }

@@ -7,7 +7,8 @@ use super::{Event, How, Law};
 use crate::session::budget::Treasury;
 use crate::session::dance::{Dance, FORGET_AFTER, Leases, Pending};
 use crate::session::wiring::{
-    Desired, Insert, Origin, Plan, Product, Segment, Source, TaskKey, Wiring,
+    Desired, Feed, Insert, MAIN, Origin, Plan, Product, Queue, Segment, Source, Stream, TaskKey,
+    Wiring, chain,
 };
 use crate::workers::{Lease, Role, WorkerId};
 use laws::{Laws, Program};
@@ -122,14 +123,19 @@ impl Sim {
             Event::Views(n, codec) => {
                 let source = source(n);
                 let codec = if source.kind == Media::Audio { Codec::Opus } else { codec };
-                toggle(&mut self.desired.products, Product { source, codec });
+                let stream = Stream { source, output: MAIN.parse().expect("an id") };
+                toggle(&mut self.desired.products, Product { stream, codec });
             }
             Event::Leaves(n) => self.leave(&source(n % TONE)),
             Event::Inserts(n) => {
                 let role = self.attach();
                 let nodes = vec![node(&format!("x{}", self.count), OnFailure::Hold)];
                 let segment = segment(role, nodes);
-                self.desired.inserts.push(Insert { source: source(n), after: None, segment });
+                self.desired.inserts.push(Insert {
+                    source: source(n),
+                    after: Feed::Input,
+                    segment,
+                });
             }
             Event::Sounds if self.desired.sources.contains_key(&source(TONE)) => {}
             Event::Sounds => {
@@ -243,7 +249,7 @@ impl Sim {
 
     fn leave(&mut self, gone: &Source) {
         self.desired.sources.remove(gone);
-        self.desired.products.retain(|product| product.source != *gone);
+        self.desired.products.retain(|product| product.stream.source != *gone);
         let stood = self.desired.inserts.iter().filter(|insert| insert.source == *gone);
         let stood: Vec<Role> = stood.map(|insert| insert.segment.role).collect();
         for role in stood {
@@ -421,13 +427,18 @@ impl Sim {
 fn plan() -> Plan {
     let [a, b, c] = NODES;
     let custom = vec![node(b, OnFailure::Hold), node(c, OnFailure::Bypass)];
-    Plan {
-        session: "s".parse().expect("an id"),
-        video: vec![
+    let (stages, video) = chain(
+        Media::Video,
+        vec![
             segment(Role::Pipeline, vec![node(a, OnFailure::Hold)]),
             segment(Role::Custom(0), custom),
         ],
-        audio: Vec::new(),
+    );
+    let (_, audio) = chain(Media::Audio, Vec::new());
+    Plan {
+        session: "s".parse().expect("an id"),
+        stages,
+        outputs: vec![audio, video],
         max_video: (64, 48),
         video_bitrate: 1_000_000,
         audio_bitrate: 32_000,
@@ -435,7 +446,7 @@ fn plan() -> Plan {
 }
 
 fn segment(role: Role, nodes: Vec<GraphNode>) -> Segment {
-    Segment { role, nodes, frame_limit_ms: 1_000 }
+    Segment { role, nodes, frame_limit_ms: 1_000, queue: Queue::default() }
 }
 
 fn node(id: &str, on_failure: OnFailure) -> GraphNode {
