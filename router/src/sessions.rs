@@ -112,7 +112,8 @@ impl Sessions {
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (tell, news) = mpsc::unbounded_channel();
         let treasury = Treasury::new("/dev/shm");
-        let around = Surroundings { runtime, pool, hub, treasury, news: tell };
+        let offered = Arc::clone(&settings.offered);
+        let around = Surroundings { runtime, pool, offered, hub, treasury, news: tell };
         let registry = Registry {
             settings,
             around,
@@ -378,6 +379,17 @@ impl Registry {
                     Command::Act(node, act, reply)
                 });
             }
+            ToRouter::Update { token, session, manifest } => {
+                let entry = self.sessions.get(&session).ok_or_else(|| not_found(&session));
+                match entry.and_then(|entry| Ok((entry, self.pipeline(manifest)?))) {
+                    Ok((entry, pipeline)) => {
+                        self.answer(token, Ok(entry), |reply| Command::Update(pipeline, reply))
+                    }
+                    Err(error) => {
+                        self.around.hub.send(FromRouter::Reply { token, result: Err(error) });
+                    }
+                }
+            }
             ToRouter::Subscribe { token, peer, room, wish } => {
                 let entry = self.session_of(&room, &peer).ok_or_else(|| {
                     let text = "this peer is in no session; it offers to `router` first";
@@ -531,6 +543,7 @@ impl Registry {
                 session: id.clone(),
                 stages,
                 outputs,
+                former: BTreeMap::new(),
                 max_video: self.settings.max_video,
                 video_bitrate: self.settings.video_bitrate,
                 audio_bitrate: self.settings.audio_bitrate,

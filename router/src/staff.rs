@@ -8,7 +8,11 @@ use crate::pipeline::{Pipeline, Unsupported};
 use crate::workers::supervise::{Limits, Staff};
 use crate::workers::{Lock, Pool, Program, Programs, Role};
 use anyhow::Context;
-use remotemedia_manifest::{Document, Faults, Graph, Known, NodeType, Origin, check};
+use remotemedia_manifest::{
+    Document, Faults, Graph, Known, NodeType, Origin, check, check_changes,
+};
+use remotemedia_shm_schema::control::NodeDescription;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -105,13 +109,28 @@ impl Offered {
     /// # Errors
     /// Every fault.
     pub(crate) fn check(&self, manifest: &Document, origin: Origin) -> Result<Graph, Faults> {
-        let known = Known {
+        check(manifest, self.known(), origin)
+    }
+
+    /// Checks parameters that a peer wants a running node to have.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(crate) fn changes(
+        &self,
+        of: &NodeDescription,
+        changes: &Map<String, Value>,
+    ) -> Result<(), Faults> {
+        check_changes(&NodeType::from(of), changes, self.known(), Origin::Network)
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
             own: &self.own,
             workers: &self.workers,
             hosts: &self.hosts,
             media_dir: self.media_dir,
-        };
-        check(manifest, known, origin)
+        }
     }
 
     /// A graph that was checked here, as sessions run it.

@@ -1,8 +1,9 @@
-//! A pipeline with several outputs: who gets which, what a peer asks for besides, and a node that is given other parameters.
+//! A pipeline with several outputs: who gets which, what a peer asks for besides, a node that is given other parameters, and
+//! another graph in mid-call.
 
 use crate::attached::{attach, has_channel, interrupt};
 use crate::media::pattern;
-use crate::recovery::{generation, pid};
+use crate::recovery::{generation, moody, pid, worker};
 use crate::router::{Router, eventually, kill, report};
 use crate::socket::{Client, Guest};
 use nix::sys::signal::Signal;
@@ -57,6 +58,40 @@ fn flows(router: &mut Router, to: &str, wanted: &[(&str, &str)]) {
             sent.iter().map(|(from, output, _)| (from.as_str(), output.as_str())).collect();
         (named == wanted && sent.iter().all(|(_, _, frames)| *frames > 20)).then_some(())
     });
+}
+
+/// [`THREE`] as a manifest, with another width of its `mid`, and with nodes, edges and routes besides.
+fn three(width: u32, [nodes, graph, routes]: [Value; 3]) -> Value {
+    let mut all = json!({
+        "nodes": [
+            {"id": "mid", "type": "Scale", "params": {"width": width, "height": 90}},
+            {"id": "small", "type": "Scale", "params": {"width": 80, "height": 46}},
+        ],
+        "graph": [
+            {"from": "input.video", "to": "output.high"},
+            {"from": "input.video", "to": "mid"},
+            {"from": "mid", "to": "output.mid"},
+            {"from": "mid", "to": "small"},
+            {"from": "small", "to": "output.low"},
+        ],
+        "routes": [{"output": "high", "to": "others"}, {"output": "mid", "to": "all"}],
+    });
+    for (key, more) in [("nodes", nodes), ("graph", graph), ("routes", routes)] {
+        let more = more.as_array().cloned().unwrap_or_default();
+        all[key].as_array_mut().unwrap().extend(more);
+    }
+    json!({"manifest": {"pipeline": all}})
+}
+
+/// The same with a further output, of a node in the operator's worker that takes a second to load.
+fn with_late(params: Value, routes: Value) -> Value {
+    let node = json!({"id": "late", "type": "Load", "worker": "moody", "params": params});
+    let graph = json!([
+        {"from": "mid", "to": "late"},
+        {"from": "late", "to": "output.late"},
+        {"from": "small", "to": "output.more"},
+    ]);
+    three(160, [json!([node]), graph, routes])
 }
 
 fn hang_up(call: Child) -> Value {
@@ -183,5 +218,71 @@ async fn a_peer_with_the_right_gives_a_node_other_parameters_and_its_successor_h
     let video = &anna["peers"]["bert.mid"]["video"];
     assert_eq!((&video["width"], &video["height"]), (&200.into(), &120.into()), "{anna}");
     let _ = hang_up(bert);
+    router.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_changes_in_mid_call_and_what_it_does_not_touch_misses_no_picture() {
+    let config = format!("{THREE}[workers.moody]\ncommand = {:?}\n", moody());
+    let mut router = Router::with(&config, &[]);
+    let mut client = Client::announced(&router, "maker", Some("red")).await;
+    let made = json!({"session_id": "red", "pipeline": "three"});
+    client.request("session.create", made).await.unwrap();
+    let (anna, bert) = (enter(&router, "anna"), enter(&router, "bert"));
+    let first = [("anna", "mid"), ("bert", "high"), ("bert", "mid")];
+    flows(&mut router, "anna", &first);
+    let epoch = |router: &mut Router| router.sessions()["sessions"][0]["epoch"].as_u64().unwrap();
+    let before = epoch(&mut router);
+
+    let late = json!({"output": "late", "to": "all"});
+    let next = with_late(json!({"ms": 1000}), json!([late]));
+    let mut other = Client::announced(&router, "other", Some("red")).await;
+    assert_eq!(other.refused("session.update", next.clone()).await["code"], -32007);
+    let wrong = json!({"manifest": {"pipeline": {"nodes": [{"id": "mid", "type": "Scla"}]}}});
+    let refused = client.refused("session.update", wrong).await;
+    assert_eq!(refused["code"], -32602, "{refused}");
+    assert_eq!(epoch(&mut router), before);
+
+    let updated = client.request("session.update", next).await.unwrap();
+    assert!(updated["epoch"].as_u64().unwrap() > before, "{updated}");
+    let second =
+        [("anna", "late"), ("anna", "mid"), ("bert", "high"), ("bert", "late"), ("bert", "mid")];
+    flows(&mut router, "anna", &second);
+    let custom = pid(&router.sessions()["sessions"][0], "custom");
+
+    // Its worker does not change its mind: what came with that goes back again.
+    let more = json!({"output": "more", "to": "all"});
+    let stubborn = with_late(json!({"ms": 1000, "after": 7}), json!([late, more]));
+    let refused = client.refused("session.update", stubborn).await;
+    assert_eq!(refused["code"], -32602, "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("change its mind"), "{refused}");
+    flows(&mut router, "anna", &second);
+    let session = router.sessions()["sessions"][0].take();
+    assert_eq!(pid(&session, "custom"), custom, "it is the same process: {session}");
+    assert!(!has_channel(&session, "/more-video@"), "{session}");
+
+    let none = || json!([]);
+    let last = three(200, [none(), none(), none()]);
+    let updated = client.request("session.update", last).await.unwrap();
+    assert_eq!(updated["epoch"], epoch(&mut router));
+    flows(&mut router, "anna", &first);
+    eventually("the end of a process that nobody needs", || {
+        worker(&router.sessions()["sessions"][0], "custom").is_none().then_some(())
+    });
+    let frames = |router: &mut Router| {
+        let sent = sent(&router.sessions()["sessions"][0], "anna");
+        sent.iter().find(|s| s.1 == "mid" && s.0 == "bert").map_or(0, |s| s.2)
+    };
+    let came = frames(&mut router);
+    eventually("pictures of another size", || (frames(&mut router) > came + 20).then_some(()));
+
+    let (anna, bert) = (hang_up(anna), hang_up(bert));
+    for (report, stream) in [(&anna, "bert.high"), (&bert, "anna.high")] {
+        let video = &report["peers"][stream]["video"];
+        assert_eq!((&video["out_of_order"], &video["lost"]), (&0.into(), &0.into()), "{report}");
+    }
+    let mid = &anna["peers"]["bert.mid"]["video"];
+    assert_eq!((&mid["width"], &mid["height"]), (&200.into(), &90.into()), "{anna}");
+    router.wait_for_sessions(0);
     router.stop();
 }

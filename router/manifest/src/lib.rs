@@ -82,4 +82,5 @@ pub use graph::{
     Feed, Graph, Group, Inlet, Link, MAIN, Node, Outlet, Output, Queue, Reader, Route, Scope,
     Stream,
 };
+pub use read::check_changes;
 pub use shape::schema;

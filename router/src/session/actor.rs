@@ -7,6 +7,7 @@ mod ending;
 mod losses;
 mod peers;
 mod telling;
+mod update;
 mod workers;
 
 use super::budget::Treasury;
@@ -19,8 +20,10 @@ use super::negotiate::{self, Outcome};
 use super::output::Outputs;
 use super::recovery::Recovery;
 use super::relay::{self, Arrived, Relay};
-use super::wiring::{Desired, Plan, Product, Source, Stream, TaskKey};
+use super::wiring::{Desired, Insert, Plan, Product, Source, Stream, TaskKey};
+use crate::pipeline::Pipeline;
 use crate::signaling::HubHandle;
+use crate::staff::Offered;
 use crate::workers::{Lease, LeaseFault, Pool, Role, WorkerEvent, WorkerId};
 use asked::Asked;
 pub use attached::Joiner;
@@ -37,6 +40,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use update::Update;
 
 /// Commands and reports that may wait for a session (chosen: a hundred a peer).
 pub const QUEUE: usize = 1024;
@@ -75,6 +79,8 @@ pub struct Settings {
 pub enum Command {
     /// A peer that has the right wants something of a node.
     Act(NodeId, Act, Reply),
+    /// A peer that has the right wants it to run another graph.
+    Update(Pipeline, Reply),
     /// What a peer wants to receive.
     Subscribe(PeerId, SubscriptionSet, Reply),
     /// A peer offers.
@@ -129,6 +135,8 @@ pub struct Surroundings {
     pub runtime: Arc<Runtime>,
     /// Where workers come from.
     pub pool: Pool,
+    /// What parameters are checked against.
+    pub offered: Arc<Offered>,
     /// Where peers are told.
     pub hub: HubHandle,
     /// Shared memory that there is for all sessions.
@@ -239,6 +247,10 @@ struct Actor {
     node_states: BTreeMap<String, String>,
     /// Parameters that their workers have not answered for yet.
     asked: Asked,
+    /// The graph that is to take the place of the one in force.
+    update: Option<Update>,
+    /// Processes that end because no graph uses them any more.
+    ends: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -261,10 +273,7 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
     let (leased, lease_inbox) = mpsc::channel(8);
     let (reports, report_inbox) = mpsc::channel(QUEUE);
     let (outcomes, outcome_inbox) = mpsc::channel(QUEUE);
-    let all_nodes = settings.plan.segments().flat_map(|segment| &segment.nodes);
-    let nodes: BTreeSet<(u8, NodeId)> =
-        all_nodes.map(|node| (node.number, node.id.clone())).collect();
-    let nodes = nodes.into_iter().collect();
+    let nodes = numbered(&settings.plan, &[]);
     let now = Instant::now();
     let actor = Actor {
         id: id.clone(),
@@ -311,6 +320,8 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
         node_error_at: BTreeMap::new(),
         node_states: BTreeMap::new(),
         asked: Asked::default(),
+        update: None,
+        ends: JoinSet::new(),
         settings,
         around,
     };
@@ -327,6 +338,14 @@ pub fn spawn(id: SessionId, settings: Settings, around: Surroundings) -> anyhow:
     };
     tokio::spawn(actor.run(inboxes));
     Ok(Handle { id, commands })
+}
+
+/// Every node by its number, as stamps and marks tell them.
+fn numbered(plan: &Plan, inserts: &[Insert]) -> Arc<[(u8, NodeId)]> {
+    let segments = plan.segments().chain(inserts.iter().map(|insert| &insert.segment));
+    let nodes = segments.flat_map(|segment| &segment.nodes);
+    let all: BTreeSet<(u8, NodeId)> = nodes.map(|node| (node.number, node.id.clone())).collect();
+    all.into_iter().collect()
 }
 
 struct Inboxes {
@@ -348,6 +367,7 @@ impl Actor {
             tokio::select! {
                 Some(arrived) = inbox.units.recv() => self.hand_on(arrived),
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                Some(_) = self.ends.join_next(), if !self.ends.is_empty() => {}
                 Some((peer, report)) = inbox.reports.recv() => self.report(peer, report),
                 Some((peer, outcome)) = inbox.outcomes.recv() => self.outcome(peer, outcome),
                 Some(event) = inbox.workers.recv() => self.worker(event),
@@ -356,6 +376,7 @@ impl Actor {
                 _ = tick.tick() => self.tick(),
                 _ = statistics.tick() => self.statistics(),
             }
+            self.follow_update();
             if let Some(cause) = self.follow_life() {
                 break cause;
             }
@@ -382,7 +403,9 @@ impl Actor {
     fn tick(&mut self) {
         let now = Instant::now();
         self.life.tick(now);
+        let replans = self.dance.replans();
         let late = self.dance.tick(now, &self.leases);
+        let late = if replans { self.late_for_update(late) } else { late };
         if !late.is_empty() {
             self.late += 1;
             tracing::warn!(session = %self.id, times = self.late, ?late, "a change of wiring was not ready in time");
@@ -397,6 +420,7 @@ impl Actor {
             }
         }
         self.look_for_silence(now);
+        self.look_for_update(now);
         self.look_for_absence(now);
         self.look_for_returns(now);
         // A unit that was on its way may have ended the silence too early.

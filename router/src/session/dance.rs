@@ -1,11 +1,19 @@
 //! The dance of a wiring: create services, tell the workers, wait until all are ready, switch; or leave all as it was.
+//!
+//! Another graph ([`Dance::replan`]) is one such change. Until it is in force the one before is, and what else is wanted meanwhile
+//! is wired in that: a model that loads for the next graph holds up nothing that flows.
+
+mod aside;
+mod replan;
 
 use super::budget::{Budget, NoRoom};
 use super::wiring::{Desired, Plan, Product, Source, Step, Wiring};
 use crate::workers::{Lease, Role};
+use aside::Aside;
 use remotemedia_shm_schema::control::{Change, ChannelSpec, GraphNode, TaskId, TaskKind, ToWorker};
 use remotemedia_shm_schema::{ChannelName, NodeId, SessionId};
 use remotemedia_worker::namespace::{Ground, Runtime};
+use replan::Replan;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -30,17 +38,8 @@ struct Pending {
     creating: bool,
     waiting: BTreeSet<Role>,
     since: Instant,
-}
-
-/// What is wanted and is made slowly: all else is wired without it first.
-#[derive(Debug, Default)]
-struct Aside {
-    /// Who makes it.
-    makers: BTreeSet<Role>,
-    /// Of these, those that do nothing else yet.
-    roles: BTreeSet<Role>,
-    nodes: BTreeSet<NodeId>,
-    sources: BTreeSet<Source>,
+    /// Whether it leads to the next graph.
+    replans: bool,
 }
 
 /// The session's processes, by what they do in it.
@@ -67,8 +66,16 @@ pub(super) struct Dance {
     /// Roles whose process died since the wiring in force: what it had open is not used again.
     dead: BTreeSet<Role>,
     budget: Budget,
-    /// What its peers come to, wired or not.
+    /// Peers that there is to be room for.
+    peers: usize,
+    /// What they come to, wired or not.
     floor: u64,
+    /// Less is needed than is reserved.
+    lower: bool,
+    /// Until it is in force.
+    replan: Option<Replan>,
+    /// What the next graph lacked, until somebody asks.
+    no_room: Option<NoRoom>,
     retired: Vec<(Instant, Vec<String>)>,
     refusals: u32,
     /// While a step is under way.
@@ -93,7 +100,11 @@ impl Dance {
             pending: None,
             dead: BTreeSet::new(),
             budget,
+            peers: 0,
             floor: 0,
+            lower: false,
+            replan: None,
+            no_room: None,
             retired: Vec::new(),
             refusals: 0,
             aside: Aside::default(),
@@ -176,6 +187,10 @@ impl Dance {
         leases: &Leases,
     ) {
         self.wiring.set_params(node, changes);
+        if let Some(replan) = &mut self.replan {
+            // What runs goes on in it as well.
+            replan.plan.set_params(node, changes);
+        }
         let begins = |change: &Change| match change {
             Change::Add(task) => nodes(&task.kind).iter().any(|other| other.id == *node),
             Change::Rewire { .. } | Change::Remove(_) => false,
@@ -209,20 +224,38 @@ impl Dance {
         let instead = match &self.pending {
             None => None,
             Some(pending) if pending.makes_slowly(now) => {
-                self.aside.take(pending, &self.wiring, &self.dead);
+                let instead = if pending.replans {
+                    // Nothing of the next graph comes into force before all of it: all else is wanted of the one before.
+                    self.aside.makers.extend(pending.waiting.iter().copied());
+                    None
+                } else {
+                    self.aside.take(pending, &self.wiring, &self.dead);
+                    Some(self.aside.without(desired))
+                };
                 // What is planned beside it takes other names.
                 self.wiring.called_off(&pending.next);
-                Some(self.aside.without(desired))
+                instead
             }
             Some(_) => return Ok(None),
         };
         let desired = instead.as_ref().unwrap_or(desired);
-        let Some((step, next)) = self.wiring.plan(desired, &self.dead) else {
+        let idle = self.pending.is_none();
+        let replan = self.replan.as_ref().filter(|next| idle && next.can_be(leases));
+        let other = replan.map(|next| self.wiring.with(&next.plan));
+        let Some((step, next)) = other.as_ref().unwrap_or(&self.wiring).plan(desired, &self.dead)
+        else {
+            if let Some(same) = other {
+                // Nothing that runs differs.
+                self.wiring = same;
+                self.replan = None;
+                self.settle_floor();
+            }
             if self.pending.is_none() {
                 self.dead.clear();
             }
             return Ok(None);
         };
+        let replans = other.is_some();
         let Some(steward) = leases.get(&Role::Steward) else { return Ok(None) };
         if !step.changes.keys().all(|role| leases.contains_key(role)) {
             return Ok(None);
@@ -231,6 +264,11 @@ impl Dance {
         self.abandon(leases);
         if let Err(error) = self.reserve(&step, &next) {
             self.wiring.called_off(&next);
+            if replans {
+                self.keep(leases);
+                self.no_room = Some(error);
+                return Ok(None);
+            }
             return Err(error.into());
         }
         let creating = !(step.wakes.is_empty() && step.channels.is_empty());
@@ -247,7 +285,7 @@ impl Dance {
             self.making.entry(*role).or_insert(now);
         }
         let waiting = step.changes.keys().copied().collect();
-        self.pending = Some(Pending { step, next, creating, waiting, since: now });
+        self.pending = Some(Pending { step, next, creating, waiting, since: now, replans });
         if !creating {
             self.prepare(leases);
         }
@@ -325,8 +363,12 @@ impl Dance {
             }
             !over
         });
-        if !due.is_empty() {
+        let freed = !due.is_empty();
+        if freed {
             self.forget(due, leases);
+        }
+        if freed || self.lower && self.retired.is_empty() {
+            self.lower = false;
             // Less is always possible.
             let _ = match &self.pending {
                 Some(pending) => self.reserve(&pending.step, &pending.next),
@@ -361,11 +403,15 @@ impl Dance {
 
     fn switch_if_ready(&mut self, leases: &Leases, now: Instant) -> Option<Ports> {
         let pending = self.pending.take_if(|p| p.waiting.is_empty() && !p.creating)?;
-        let Pending { step, next, .. } = pending;
+        let Pending { step, next, replans, .. } = pending;
         for lease in step.changes.keys().filter_map(|role| leases.get(role)) {
             lease.send(ToWorker::Switch { session: self.session.clone(), epoch: step.epoch });
         }
         self.wiring = next;
+        if replans {
+            self.replan = None;
+            self.settle_floor();
+        }
         self.aside = Aside::default();
         self.dead.clear();
         self.retired.push((now, step.forget));
@@ -415,50 +461,11 @@ impl Dance {
     /// # Errors
     /// When there is not.
     pub(super) fn make_room(&mut self, peers: usize) -> Result<(), NoRoom> {
-        let floor = self.wiring.bytes_of_a_peer().saturating_mul(peers as u64);
+        let next = self.replan.as_ref().map_or(0, |next| next.plan.bytes_of_a_peer());
+        let floor = self.wiring.bytes_of_a_peer().max(next).saturating_mul(peers as u64);
         self.budget.take(floor.max(bytes_of(self.wiring.channels())))?;
-        self.floor = floor;
+        (self.peers, self.floor) = (peers, floor);
         Ok(())
-    }
-}
-
-impl Aside {
-    /// Puts aside what the step under way still waits for.
-    fn take(&mut self, pending: &Pending, wiring: &Wiring, dead: &BTreeSet<Role>) {
-        for role in &pending.waiting {
-            self.makers.insert(*role);
-            if dead.contains(role) || wiring.tasks_of(*role).next().is_none() {
-                self.roles.insert(*role);
-                continue;
-            }
-            for change in pending.step.changes(*role) {
-                let Change::Add(task) = change else { continue };
-                let key = pending.next.tasks().find(|(_, other)| other.id == task.id);
-                let Some(source) = key.map(|(key, _)| key.source()) else { continue };
-                // What flows already goes on to flow, without the nodes that are new in it.
-                let running = wiring.tasks_of(*role).filter(|(key, _)| key.source() == source);
-                let running: Vec<&GraphNode> = running.flat_map(|(_, t)| nodes(&t.kind)).collect();
-                let fresh = nodes(&task.kind).iter();
-                let fresh = fresh.filter(|node| running.iter().all(|other| other.id != node.id));
-                let fresh: Vec<NodeId> = fresh.map(|node| node.id.clone()).collect();
-                if running.is_empty() || fresh.is_empty() {
-                    self.sources.insert(source.clone());
-                } else {
-                    self.nodes.extend(fresh);
-                }
-            }
-        }
-    }
-
-    /// What is wanted but for this.
-    fn without(&self, desired: &Desired) -> Desired {
-        let mut without = desired.clone();
-        without.absence.roles.extend(&self.roles);
-        without.absence.nodes.extend(self.nodes.iter().cloned());
-        without.sources.retain(|source, _| !self.sources.contains(source));
-        without.products.retain(|product| !self.sources.contains(&product.stream.source));
-        without.inserts.retain(|insert| !self.sources.contains(&insert.source));
-        without
     }
 }
 

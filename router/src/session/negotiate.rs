@@ -39,6 +39,8 @@ pub(super) enum Step {
     },
     /// A candidate of the peer's.
     Candidate(Candidate),
+    /// Of its own media only these come back in the sections that it offered: another graph may send it none.
+    Mirror(BTreeSet<Media>),
     /// What the peer shall receive from now on.
     Want(Vec<Stream>),
 }
@@ -179,6 +181,8 @@ impl Negotiation {
                     self.tell(Outcome::Rejected(error)).await;
                 }
             }
+            // What comes back again after that gets a section of its own: no new offer of the peer's is awaited for it.
+            Step::Mirror(kinds) => self.mirrored.retain(|kind| kinds.contains(kind)),
             Step::Want(wanted) => {
                 self.wanted = wanted;
                 self.offer_if_needed().await;

@@ -157,6 +157,11 @@ impl Recovery {
         }
     }
 
+    /// No graph uses a process of this role any more.
+    pub fn forget(&mut self, role: Role) {
+        self.roles.remove(&role);
+    }
+
     /// Somebody asks for what was convicted again; whether it was.
     pub fn forgive(&mut self, suspect: &Suspect) -> bool {
         self.records.remove(suspect);

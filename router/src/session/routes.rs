@@ -74,6 +74,7 @@ impl Viewer<'_> {
 mod tests {
     use super::super::wiring::Feed;
     use super::*;
+    use std::collections::BTreeMap;
 
     fn peer(name: &str) -> PeerId {
         name.parse().expect("an id")
@@ -90,6 +91,7 @@ mod tests {
             session: "s".parse().expect("an id"),
             stages: Vec::new(),
             outputs: outputs.iter().map(output).collect(),
+            former: BTreeMap::new(),
             max_video: (64, 48),
             video_bitrate: 1,
             audio_bitrate: 1,

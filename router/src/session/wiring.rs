@@ -4,14 +4,17 @@
 //! services to create, changes for each worker, ports of the router's own, services to forget. Nothing is in force
 //! until the caller puts the wiring that came with the step in place of the old one; a refused step is dropped.
 //!
-//! A channel gets a fresh generation, and so a fresh service, when a process at either end was replaced or when it needs
-//! room for more readers. What a dead process left in the old service is never looked at again.
+//! A channel gets a fresh generation, and so a fresh service, when a process at either end was replaced, when it needs room for
+//! more readers, or when another graph says that it holds more or less. What a dead process left in the old service is never
+//! looked at again. [`Wiring::with`] plans the step to another graph ([`succession`]).
 
 mod flow;
 mod plan;
+mod succession;
 
-pub use flow::{Insert, held};
+pub use flow::{Insert, held, stands};
 pub use plan::{Feed, Output, Plan, Queue, Route, Segment, Stage, chain, set_params};
+pub use succession::Successor;
 
 use crate::workers::Role;
 use flow::Flow;
@@ -264,6 +267,18 @@ impl Wiring {
         }
     }
 
+    /// The same tasks and channels, to be planned on for another graph.
+    #[must_use]
+    pub fn with(&self, graph: &Plan) -> Self {
+        Self { plan: graph.clone(), ..self.clone() }
+    }
+
+    /// The graph that it is planned for.
+    #[must_use]
+    pub fn graph(&self) -> &Plan {
+        &self.plan
+    }
+
     /// See [`Plan::bytes_of_a_peer`].
     #[must_use]
     pub fn bytes_of_a_peer(&self) -> u64 {
@@ -372,7 +387,11 @@ impl Wiring {
         let wanted = self.wanted(desired);
         // A decoder of another codec is another task, although it has the same purpose.
         next.tasks.retain(|key, entry| {
-            wanted.get(key).is_some_and(|w| w.role == entry.role && same(&w.kind, &entry.task.kind))
+            wanted.get(key).is_some_and(|w| {
+                w.role == entry.role
+                    && w.frame_limit_ms == entry.task.frame_limit_ms
+                    && same(&w.kind, &entry.task.kind)
+            })
         });
         for (key, of) in &wanted {
             if !next.tasks.contains_key(key) {
@@ -690,7 +709,9 @@ impl Wiring {
             let decoder = coded && !to_router && readers.iter().any(|key| begins(key));
             let room = old_spec.max_readers.saturating_sub(TAPS);
             let worn = old.worn.contains(name);
-            if !touched && !succeeded && !decoder && !worn && at_once <= room {
+            // The graph says now that it holds more, or less.
+            let other = written.is_some() && old_spec.contract != contract;
+            if !touched && !succeeded && !decoder && !worn && !other && at_once <= room {
                 wakes.extend(tap_wake(old_spec).map(str::to_owned));
                 return ChannelSpec { wakes, ..old_spec.clone() };
             }

@@ -11,6 +11,8 @@ pub(crate) use edges::{Edge, Edges, End, MAIN, Missed, read as edges};
 pub(crate) use nodes::{Draft, read as nodes};
 pub(crate) use routes::{Routes, read as routes};
 
+pub use params::check_changes;
+
 use crate::catalogue::{Known, Origin};
 use crate::fault::{Log, Place, said};
 use crate::limits::MAX_DESCRIPTION;

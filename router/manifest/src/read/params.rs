@@ -4,11 +4,33 @@
 //! refused by the worker for another reason. Its paths are made pointers here.
 
 use super::{Terms, paths};
-use crate::catalogue::{NodeType, Origin};
-use crate::fault::{Log, Place, quote};
+use crate::catalogue::{Known, NodeType, Origin};
+use crate::fault::{Faults, Log, Place, quote};
 use crate::limits::{MAX_PARAMS, MAX_PARAMS_DEPTH};
 use remotemedia_shm_schema::manifest::check_params;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// Checks parameters that a running node is to be given besides those that it has.
+///
+/// # Errors
+/// Every fault; a path leads from the object of the changes.
+pub fn check_changes(
+    of: &NodeType,
+    changes: &Map<String, Value>,
+    known: Known<'_>,
+    origin: Origin,
+) -> Result<(), Faults> {
+    let mut log = Log::default();
+    // All of a change are optional.
+    let mut of = of.clone();
+    if let Some(schema) = of.params_schema.as_object_mut() {
+        schema.remove("required");
+    }
+    let changes = Value::Object(changes.clone());
+    check(&Place::root(), &changes, Some(&of), Terms { known, origin }, &mut log);
+    let faults = log.into_faults();
+    if faults.0.is_empty() { Ok(()) } else { Err(faults) }
+}
 
 /// Checks them; `params` is an object. Gives their bytes as JSON.
 pub(crate) fn check(
@@ -107,7 +129,6 @@ fn blamed(place: Place, value: &Value, message: &str) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Known;
     use serde_json::json;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,6 +182,34 @@ mod tests {
     fn a_parameter_that_must_be_there_is_asked_for() {
         let schema = json!({"properties": {"path": {}}, "required": ["path"]});
         assert!(faults(schema, json!({})).contains("the parameter `path` is missing"));
+    }
+
+    #[test]
+    fn a_change_may_leave_out_what_must_be_there_and_names_no_file_that_the_operator_did_not_allow()
+    {
+        let of = NodeType {
+            kind: "Player".into(),
+            summary: String::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            params_schema: json!({
+                "properties": {"file": {"type": "string", "format": "media-path"}, "loop": {"type": "boolean"}},
+                "required": ["file"],
+            }),
+        };
+        let (workers, hosts) = (BTreeMap::new(), BTreeSet::new());
+        let known = Known { own: &[], workers: &workers, hosts: &hosts, media_dir: true };
+        let told = |changes: Value, origin| {
+            let changes = changes.as_object().cloned().unwrap_or_default();
+            check_changes(&of, &changes, known, origin).map_err(|faults| faults.to_string())
+        };
+        assert_eq!(told(json!({"loop": true}), Origin::Network), Ok(()));
+        assert_eq!(told(json!({"file": "song.wav"}), Origin::Network), Ok(()));
+        assert_eq!(told(json!({"file": "/etc/passwd"}), Origin::Operator), Ok(()));
+        for file in ["/etc/passwd", "../song.wav"] {
+            let said = told(json!({"file": file}), Origin::Network).unwrap_err();
+            assert!(said.starts_with("/file: "), "{said}");
+        }
     }
 
     #[test]

@@ -247,6 +247,15 @@ pub enum ToRouter {
         /// Which.
         session: SessionId,
     },
+    /// A peer that has the right wants a session to run another graph; answer `{epoch}` once it does.
+    Update {
+        /// For the reply.
+        token: Token,
+        /// Which.
+        session: SessionId,
+        /// As it came.
+        manifest: Value,
+    },
     /// A peer that has the right wants something of a session's node.
     Act {
         /// For the reply.

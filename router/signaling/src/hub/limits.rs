@@ -12,6 +12,8 @@ pub struct Limits {
     pub retention: Duration,
     /// An offer, and any other question to the router, is given up after so long.
     pub answer_within: Duration,
+    /// The same of a question whose answer may wait for a model that loads up to 30 s (chosen: above what the router itself waits).
+    pub update_within: Duration,
     /// A ping goes out so often.
     pub ping_every: Duration,
     /// A socket without any frame for so long is closed.
@@ -42,6 +44,7 @@ impl Default for Limits {
             announce_within: Duration::from_secs(10),
             retention: Duration::from_secs(30),
             answer_within: Duration::from_secs(30),
+            update_within: Duration::from_secs(45),
             ping_every: Duration::from_secs(20),
             idle: Duration::from_secs(60),
             rate: 200,

@@ -282,6 +282,7 @@ impl Hub {
                 self.session_describe(now, slot, &seat, params)
             }
             (method::SESSION_CLOSE, Some(seat)) => self.session_close(now, slot, &seat, params),
+            (method::SESSION_UPDATE, Some(seat)) => self.session_update(now, slot, &seat, params),
             (method::SESSION_RECONFIGURE, Some(seat)) => {
                 self.session_reconfigure(now, slot, &seat, params)
             }

@@ -4,11 +4,11 @@ use super::room::Seat;
 use super::{Act, Hub, Outcome, Question, Room, Session, Slot, ToRouter, Token};
 use crate::message::{
     self, Control, DEFAULT_ROOM, Error, SessionCreate, SessionReconfigure, SessionRef,
-    SessionRestart,
+    SessionRestart, SessionUpdate,
 };
 use remotemedia_shm_schema::{NodeId, SessionId};
 use serde_json::Value;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of a pipeline's name (chosen): it is looked up, and quoted in the error.
 const MAX_NAME: usize = 64;
@@ -85,6 +85,29 @@ impl Hub {
         let named = message::params(params).map(|named: SessionRef| named.session_id);
         match named.and_then(|named| self.controlled(seat, named)) {
             Ok(session) => self.ask(now, slot, None, |token| ToRouter::Close { token, session }),
+            Err(error) => Outcome::Now(Err(error)),
+        }
+    }
+
+    pub(super) fn session_update(
+        &mut self,
+        now: Instant,
+        slot: Option<Slot>,
+        seat: &Seat,
+        params: Value,
+    ) -> Outcome {
+        let asked = message::params(params).and_then(|asked: SessionUpdate| {
+            Ok((self.controlled(seat, asked.session_id)?, asked.manifest))
+        });
+        match asked {
+            Ok((session, manifest)) => {
+                let within = self.config.limits.update_within;
+                self.ask_for(now, within, slot, None, |token| ToRouter::Update {
+                    token,
+                    session,
+                    manifest,
+                })
+            }
             Err(error) => Outcome::Now(Err(error)),
         }
     }
@@ -222,12 +245,24 @@ impl Hub {
         creates: Option<Session>,
         question: impl FnOnce(Token) -> ToRouter,
     ) -> Outcome {
+        let within = self.config.limits.answer_within;
+        self.ask_for(now, within, slot, creates, question)
+    }
+
+    /// Asks the router, which is given so long for its answer.
+    fn ask_for(
+        &mut self,
+        now: Instant,
+        within: Duration,
+        slot: Option<Slot>,
+        creates: Option<Session>,
+        question: impl FnOnce(Token) -> ToRouter,
+    ) -> Outcome {
         if let Err(error) = self.defer(slot.as_ref()) {
             return Outcome::Now(Err(error));
         }
         let token = Token(self.fresh());
-        let deadline = now + self.config.limits.answer_within;
-        self.questions.insert(token, Question { slot, deadline, creates });
+        self.questions.insert(token, Question { slot, deadline: now + within, creates });
         self.router(question(token));
         Outcome::Later
     }

@@ -16,7 +16,7 @@ pub use peer::{
 };
 pub use session::{
     Control, SessionCreate, SessionCreated, SessionReconfigure, SessionRef, SessionRestart,
-    SubscriptionSet,
+    SessionUpdate, SubscriptionSet,
 };
 
 use serde::de::DeserializeOwned;
@@ -84,7 +84,7 @@ pub mod method {
     /// What a peer wants to receive.
     pub const SUBSCRIPTION_SET: &str = "subscription.set";
     /// Methods of the contract that this version refuses.
-    pub const NOT_YET: [&str; 4] = [REJECT, CANCEL, PEER_SET, SESSION_UPDATE];
+    pub const NOT_YET: [&str; 3] = [REJECT, CANCEL, PEER_SET];
 }
 
 /// Parameters as the type that a method takes.

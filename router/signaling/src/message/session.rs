@@ -50,6 +50,16 @@ pub struct SessionRef {
     pub session_id: Option<SessionId>,
 }
 
+/// `session.update`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionUpdate {
+    /// Which; none is the session of the caller's own room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The graph that takes the place of the one in force.
+    pub manifest: Value,
+}
+
 /// `session.reconfigure`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionReconfigure {

@@ -226,6 +226,10 @@ impl Actor {
         if known.is_some() || self.node_policy(&node).is_some() {
             return Err(format!("session {} has a node `{node}` already", self.id));
         }
+        if self.update.is_some() {
+            // Its place, its name and its number are those of a graph that may be gone in a moment.
+            return Err(format!("session {} gets another graph just now; try again", self.id));
+        }
         let Some((source, after)) = self.dance.wiring().place(channel) else {
             let what = match self.dance.wiring().channel(channel) {
                 Some(_) => {

@@ -6,7 +6,6 @@ use crate::session::life::Cause;
 use crate::workers::{Lease, Role};
 use remotemedia_shm_schema::control::ToWorker;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 impl Actor {
     pub(super) async fn tear_down(mut self, cause: Cause, mut inbox: Inboxes) {
@@ -30,7 +29,10 @@ impl Actor {
         let reaped = leases.len();
         self.relay = None;
         // Workers end while connections close.
-        let mut ends: JoinSet<()> = leases.into_iter().map(Lease::end).collect();
+        let mut ends = std::mem::take(&mut self.ends);
+        for lease in leases {
+            ends.spawn(lease.end());
+        }
         // Members close their connections; their reports are read on, so that none of them waits for this task.
         let ending = async { while self.tasks.join_next().await.is_some() {} };
         tokio::select! {
@@ -90,10 +92,11 @@ impl Actor {
                 Command::Operate(_, reply) => {
                     let _ = reply.send(Err(format!("session {} ends", self.id)));
                 }
-                // Dropped, their replies say that the session is over.
-                Command::Act(..)
+                // Their replies are dropped, which tells whoever asked.
+                Command::Describe(_)
+                | Command::Act(..)
+                | Command::Update(..)
                 | Command::Subscribe(..)
-                | Command::Describe(_)
                 | Command::Answer { .. }
                 | Command::Unanswered { .. }
                 | Command::Candidate(..)

@@ -146,7 +146,7 @@ impl Actor {
         self.bitrates.clear();
         self.hush();
         self.tell_nodes(Role::Steward, "restarting", None);
-        for role in self.settings.plan.roles() {
+        for role in self.wanted_roles() {
             if self.recovery.failed(role) {
                 continue;
             }
@@ -432,6 +432,10 @@ impl Actor {
     }
 
     pub(super) fn tell_nodes(&mut self, role: Role, state: &str, error: Option<&str>) {
+        if matches!(role, Role::Custom(_)) && self.segments_of(role).next().is_none() {
+            // Only a graph that is not in force needs it.
+            return;
+        }
         let generation = self.generations.get(&role).copied();
         for name in self.names(role) {
             // What a node was convicted of outlives the process that it died with.

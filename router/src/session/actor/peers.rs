@@ -72,6 +72,7 @@ impl Actor {
             Command::SocketGone(peer) => self.live(life::Event::SocketGone(peer)),
             Command::SocketBack(peer) => self.live(life::Event::SocketBack(peer)),
             Command::Act(node, act, reply) => self.act(&node, act, reply),
+            Command::Update(pipeline, reply) => self.update(pipeline, reply),
             Command::Subscribe(peer, wish, reply) => {
                 let _ = reply.send(self.subscribe(&peer, &wish));
             }
@@ -257,15 +258,20 @@ impl Actor {
     pub(super) fn want(&mut self) {
         let peers: Vec<PeerId> = self.members.keys().cloned().collect();
         for peer in peers {
-            let viewer = Viewer { peer: &peer, alone: self.settings.alone };
-            let sender = |peer: &PeerId| self.members.contains_key(peer);
-            let subscribed = |output: &OutputId| {
-                self.members.get(&peer).is_some_and(|m| m.subscriptions.contains_key(output))
-            };
-            let sources = self.desired.sources.keys();
-            let streams = viewer.streams(&self.settings.plan, sources, sender, subscribed);
+            let streams = self.streams_for(&peer);
             self.step(&peer, negotiate::Step::Want(streams));
         }
+    }
+
+    /// What a peer is to receive by the graph in force.
+    pub(super) fn streams_for(&self, peer: &PeerId) -> Vec<Stream> {
+        let viewer = Viewer { peer, alone: self.settings.alone };
+        let sender = |peer: &PeerId| self.members.contains_key(peer);
+        let subscribed = |output: &OutputId| {
+            self.members.get(peer).is_some_and(|m| m.subscriptions.contains_key(output))
+        };
+        let sources = self.desired.sources.keys();
+        viewer.streams(&self.settings.plan, sources, sender, subscribed)
     }
 
     pub(super) fn report(&mut self, peer: PeerId, report: Report) {

@@ -12,6 +12,7 @@ use crate::session::wiring::{Origin, Product, TaskKey};
 use crate::workers::{Lease, LeaseFault, Lock, Role, WorkerEvent};
 use remotemedia_shm_schema::control::{KeyframeReason, OnFailure, ToRouter, ToWorker};
 use remotemedia_shm_schema::{ChannelIndex, Media, NodeId};
+use remotemedia_signaling::message::Error;
 use remotemedia_worker::monotonic_ns;
 use remotemedia_worker::namespace::unlink_ports;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,10 @@ impl Actor {
 
     pub(super) fn granted(&mut self, role: Role, lease: Result<Lease, LeaseFault>) {
         match lease {
+            // The graph that it was for is gone: dropped, it ends.
+            Ok(lease) if !self.wanted_roles().contains(&role) => {
+                self.lost_early.remove(&lease.id);
+            }
             Ok(lease) if self.lost_early.remove(&lease.id) => {
                 if !self.leases.contains_key(&role) {
                     self.replace(role);
@@ -87,6 +92,10 @@ impl Actor {
                 }
                 self.tell_nodes(role, "running", None);
                 self.advance();
+            }
+            // Nothing that runs needs it.
+            Err(fault) if !self.settings.plan.roles().contains(&role) => {
+                self.update_lacks(role, &fault.to_string());
             }
             Err(fault) if self.generations.contains_key(&role) => {
                 tracing::warn!(session = %self.id, "{fault}");
@@ -131,14 +140,25 @@ impl Actor {
                 self.advance();
             }
             ToRouter::Created { epoch, error, .. } if role == Role::Steward => {
-                let ports = self.dance.created(epoch, error, &self.leases, Instant::now());
-                self.switched(ports);
+                let replans = self.dance.replans();
+                match self.dance.created(epoch, error, &self.leases, Instant::now()) {
+                    Err(error) if replans => {
+                        let what = format!("its channels cannot be made: {error:#}");
+                        self.refuse_update(Error::internal(&what));
+                    }
+                    ports => self.switched(ports),
+                }
             }
             ToRouter::Residue { ports, .. } if role == Role::Steward => self.give_back(ports),
             ToRouter::Created { .. } | ToRouter::Residue { .. } => {}
             ToRouter::Refused { epoch, error, .. } => {
+                let replans = self.dance.replans();
                 if self.dance.refused(epoch, &self.leases) {
                     tracing::warn!(session = %self.id, role = role.name(), "refused a wiring: {error}");
+                    if replans && !matches!(role, Role::Attached(_)) {
+                        self.update_refused(role, &error);
+                        return;
+                    }
                     self.unwilling([role].into(), &error);
                     if self.ready.is_none() {
                         self.live(life::Event::StartFailed(error));
@@ -183,7 +203,7 @@ impl Actor {
             self.lost(role);
             return;
         }
-        if self.ready.is_none() {
+        if self.ready.is_none() && self.settings.plan.roles().contains(&role) {
             self.live(life::Event::StartFailed(error.to_owned()));
         }
         // Whatever it does now: its place is another's, and it is asked to end and made to.

@@ -8,7 +8,7 @@ mod sim;
 use super::*;
 use proptest::prelude::*;
 use remotemedia_shm_schema::Codec;
-use sim::{BYPASSED, Sim, attached};
+use sim::{BYPASSED, Program, SLOW_ONE, Sim, attached};
 use std::ops::Range;
 
 /// What happens to a session; a number chooses among those that there are.
@@ -28,6 +28,8 @@ enum Event {
     TapDies(u8),
     /// A node has failed, or is asked for again.
     Fails(u8),
+    /// Another graph is wanted.
+    Replans(u8),
     Dies(u8),
     /// A process that died is replaced, or comes back.
     Returns(u8),
@@ -205,6 +207,81 @@ fn what_flows_is_not_taken_down_while_a_model_loads_for_it() {
 }
 
 #[test]
+fn a_graph_whose_model_still_loads_holds_up_nobody_and_comes_into_force_as_a_whole() {
+    let mut sim = Sim::begin();
+    sim.happen(Event::Sends(0, Codec::Vp8));
+    sim.settle();
+    let before = sim.tasks();
+    sim.happen(Event::Replans(SLOW_ONE));
+    let willing = |program: &Program| program.role != Role::Custom(1);
+    for _ in 0..20 {
+        sim.answer(willing);
+        sim.pass(100);
+    }
+    assert!(sim.dance.replanning(), "it came into force without its model");
+    assert_eq!(sim.tasks(), before, "what flows is another graph's already");
+    sim.happen(Event::Sends(1, Codec::Vp8));
+    for _ in 0..20 {
+        sim.answer(willing);
+        sim.pass(100);
+    }
+    assert!(sim.wired(1).is_some(), "a peer that joins waits for the model");
+    sim.settle();
+    sim.rest();
+    assert!(!sim.dance.replanning() && sim.tasks() != before);
+    assert_eq!(sim.laws.0, BTreeMap::new());
+}
+
+#[test]
+fn a_graph_that_somebody_refuses_leaves_the_one_before_as_it_was() {
+    let mut sim = Sim::begin();
+    sim.happen(Event::Sends(0, Codec::Vp8));
+    sim.settle();
+    let before = sim.tasks();
+    sim.happen(Event::Replans(SLOW_ONE));
+    // The steward makes its channels, and then somebody will not.
+    sim.happen(Event::Answers(0, How::Once));
+    sim.happen(Event::Answers(0, How::No));
+    assert!(!sim.dance.replanning(), "it is still to be");
+    sim.settle();
+    assert_eq!(sim.tasks(), before);
+    sim.rest();
+    assert_eq!(sim.laws.0, BTreeMap::new());
+}
+
+#[test]
+fn a_process_that_dies_in_mid_update_is_waited_for_and_the_graph_before_goes_on() {
+    let mut sim = Sim::begin();
+    sim.happen(Event::Sends(0, Codec::Vp8));
+    sim.settle();
+    sim.happen(Event::Replans(SLOW_ONE));
+    sim.die(Role::Custom(1));
+    // It is away by now; with its place held the next graph would hold all that flows.
+    sim.pass(300);
+    sim.settle();
+    assert!(sim.dance.replanning() && sim.wired(0).is_some());
+    sim.rest();
+    assert!(!sim.dance.replanning());
+    assert_eq!(sim.laws.0, BTreeMap::new());
+}
+
+#[test]
+fn a_graph_in_which_nothing_runs_otherwise_is_in_force_at_once() {
+    let mut sim = Sim::begin();
+    sim.happen(Event::Replans(SLOW_ONE));
+    assert!(!sim.dance.replanning(), "nobody sends anything that could be wired otherwise");
+    let epoch = sim.dance.wiring().epoch();
+    sim.happen(Event::Sends(0, Codec::Vp8));
+    sim.settle();
+    assert!(sim.dance.wiring().epoch() > epoch);
+    assert!(
+        sim.leases
+            .get(&Role::Custom(1))
+            .is_some_and(|lease| { sim.dance.wiring().tasks_of(lease.role).next().is_some() })
+    );
+}
+
+#[test]
 fn what_a_change_needs_stays_reserved_until_it_is_over() {
     let mut sim = Sim::begin();
     sim.happen(Event::Sends(0, Codec::Vp8));
@@ -237,6 +314,7 @@ fn storm() -> impl Strategy<Value = Vec<Event>> {
         1 => ANY.prop_map(Event::Goes),
         1 => ANY.prop_map(Event::TapDies),
         1 => ANY.prop_map(Event::Fails),
+        2 => ANY.prop_map(Event::Replans),
     ];
     let deaths = prop_oneof![2 => ANY.prop_map(Event::Dies), 3 => ANY.prop_map(Event::Returns)];
     let how = prop::sample::select(vec![How::Once, How::Once, How::Twice, How::Never, How::No]);

@@ -44,11 +44,15 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn of(plan: &Plan, desired: &Desired, source: &Source) -> Self {
         let mut flow = Self::default();
-        flow.lead(Feed::Input, Feed::Input, desired, source);
+        let inserts = desired.inserts.iter().filter(|insert| insert.source == *source);
+        let inserts: Vec<(&Insert, Feed)> =
+            inserts.map(|insert| (insert, stands(plan, desired, insert))).collect();
+        flow.lead(Feed::Input, Feed::Input, &inserts, &desired.absence);
         for stage in plan.stages.iter().filter(|stage| stage.kind == source.kind) {
             let from = flow.end(&stage.feed).clone();
             let at = flow.place(&stage.segment, from, &desired.absence);
-            flow.lead(Feed::Segment(stage.segment.name().clone()), at, desired, source);
+            let planned = Feed::Segment(stage.segment.name().clone());
+            flow.lead(planned, at, &inserts, &desired.absence);
         }
         flow
     }
@@ -59,14 +63,20 @@ impl Flow {
     }
 
     /// Leads the frames of a place through what was inserted behind it.
-    fn lead(&mut self, planned: Feed, at: Feed, desired: &Desired, source: &Source) -> Feed {
+    fn lead(
+        &mut self,
+        planned: Feed,
+        at: Feed,
+        inserts: &[(&Insert, Feed)],
+        absence: &Absence,
+    ) -> Feed {
         let mut at = at;
         // The one that came last stands next to the channel that it was attached to.
-        for insert in desired.inserts.iter().rev() {
-            if insert.source == *source && insert.after == planned {
-                at = self.place(&insert.segment, at, &desired.absence);
+        for (insert, after) in inserts.iter().rev() {
+            if *after == planned {
+                at = self.place(&insert.segment, at, absence);
                 let name = insert.segment.name().clone();
-                at = self.lead(Feed::Segment(name), at, desired, source);
+                at = self.lead(Feed::Segment(name), at, inserts, absence);
             }
         }
         self.ends.insert(planned, at.clone());
@@ -89,6 +99,20 @@ impl Flow {
         let last = by_feed(self.end(planned));
         std::iter::successors(last, move |stage| by_feed(&stage.from))
     }
+}
+
+/// Behind what an inserted node stands in this graph. One whose place is of a graph before stands where the graph says that it
+/// does now, at the latest behind the source: it may be there for privacy, and none is left out without a word.
+#[must_use]
+pub fn stands(plan: &Plan, desired: &Desired, insert: &Insert) -> Feed {
+    let (after, kind) = (&insert.after, insert.source.kind);
+    let Feed::Segment(name) = after else { return Feed::Input };
+    let planned = plan.stages.iter().any(|s| s.kind == kind && s.segment.name() == name);
+    let own = |other: &Insert| other.source == insert.source && other.segment.name() == name;
+    if planned || desired.inserts.iter().any(own) {
+        return after.clone();
+    }
+    plan.former.get(&(kind, name.clone())).cloned().unwrap_or(Feed::Input)
 }
 
 /// What of a segment is there, and whether it runs; none where its input takes its output's place.

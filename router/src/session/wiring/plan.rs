@@ -1,11 +1,11 @@
-//! What does not change while a session lives: the graph that each source's frames pass, and the outputs it has.
+//! What a session runs: the graph that each source's frames pass, and the outputs it has.
 
 use super::{Desired, MAIN, Origin, Product, Source, Stream, Wiring};
 use crate::workers::Role;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{Codec, Contract, Media, NodeId, OutputId, PeerId, SessionId};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nodes that follow one another in one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// All results, by name and kind.
     pub outputs: Vec<Output>,
+    /// Where it stands now what stood behind a segment of the graph before, which this one does not have.
+    pub former: BTreeMap<(Media, NodeId), Feed>,
     /// Greatest picture.
     pub max_video: (u16, u16),
     /// Bits a second of a video encoder to begin with.

@@ -1,6 +1,7 @@
 //! A wiring is planned: what each step must do, and what it must not touch.
 
 mod branches;
+mod successors;
 
 use super::*;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
@@ -33,6 +34,7 @@ fn of_video(segments: Vec<Segment>) -> Plan {
         session: "s".parse().expect("an id"),
         stages,
         outputs: vec![audio, video],
+        former: BTreeMap::new(),
         max_video: (1280, 720),
         video_bitrate: 1_500_000,
         audio_bitrate: 32_000,

@@ -11,8 +11,9 @@ use crate::session::wiring::{
     Wiring, chain,
 };
 use crate::workers::{Lease, Role, WorkerId};
-use laws::{Laws, Program};
-use remotemedia_shm_schema::control::{GraphNode, OnFailure, TaskId};
+use laws::Laws;
+pub(super) use laws::Program;
+use remotemedia_shm_schema::control::{GraphNode, OnFailure, Task, TaskId};
 use remotemedia_shm_schema::{Codec, Media};
 use remotemedia_worker::namespace::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,8 @@ const TONE: u8 = 3;
 const NODES: [&str; 3] = ["a", "b", "c"];
 /// The last of [`NODES`], which is left out when it fails.
 pub(super) const BYPASSED: u8 = 2;
+/// Of [`graph`]s, the one with a process that the others do not have.
+pub(super) const SLOW_ONE: u8 = 3;
 /// After this a process is away (`actor/losses.rs`).
 const SOON: Duration = Duration::from_millis(100);
 
@@ -157,6 +160,18 @@ impl Sim {
                 let node = NODES[usize::from(n) % NODES.len()];
                 toggle(&mut self.desired.absence.nodes, node.parse().expect("an id"));
             }
+            Event::Replans(_) if self.dance.replanning() => {}
+            Event::Replans(n) => {
+                let next = graph(n);
+                for role in next.roles() {
+                    if !self.leases.contains_key(&role) && !self.missing.contains_key(&role) {
+                        self.hire(role);
+                    }
+                }
+                let done = self.dance.replan(next, BTreeSet::new(), 1, &self.leases);
+                done.expect("there is room");
+                self.listen();
+            }
             Event::Dies(n) => {
                 if let Some(role) = nth(self.leases.keys().copied(), n) {
                     self.die(role);
@@ -199,6 +214,12 @@ impl Sim {
         }
         self.pass(2 * FORGET_AFTER.as_millis() as u64);
         self.look_closely();
+    }
+
+    /// All that is in force.
+    pub(super) fn tasks(&self) -> Vec<(TaskKey, Task)> {
+        let tasks = self.dance.wiring().tasks();
+        tasks.map(|(key, task)| (key.clone(), task.clone())).collect()
     }
 
     /// The task that decodes a peer's pictures.
@@ -276,6 +297,14 @@ impl Sim {
             self.bury(role);
             self.dance.lost(role, &self.leases);
             self.listen();
+        }
+        if !self.dance.replanning() {
+            let used = self.dance.wiring().graph().roles();
+            let unused = |role: &Role| !used.contains(role) && !attached(role);
+            let over: Vec<Role> = self.leases.keys().copied().filter(unused).collect();
+            for role in over {
+                self.bury(role);
+            }
         }
     }
 
@@ -358,6 +387,7 @@ impl Sim {
         let Letter { from, role, epoch, asked } = letter;
         let held = self.leases.get(&role).is_some_and(|lease| lease.id == from);
         let before = self.under_way();
+        let replans = self.dance.replans();
         let failed = match asked {
             Asked::Services => {
                 for service in self.services.values_mut().filter(|service| service.0 == epoch) {
@@ -376,7 +406,10 @@ impl Sim {
             }
         };
         self.listen();
-        if held && failed {
+        if held && failed && replans && !attached(&role) {
+            self.dance.keep(&self.leases);
+            self.listen();
+        } else if held && failed {
             self.die(role);
         } else if !held {
             let after = self.under_way();
@@ -398,8 +431,15 @@ impl Sim {
         let end = self.now + Duration::from_millis(ms);
         while self.now < end {
             self.now = (self.now + step).min(end);
-            let late = self.dance.tick(self.now, &self.leases);
+            let replans = self.dance.replans();
+            let mut late = self.dance.tick(self.now, &self.leases);
             self.listen();
+            if replans && late.iter().any(|role| !attached(role)) {
+                // Nobody ends for a graph that is not to be.
+                self.dance.keep(&self.leases);
+                late.retain(attached);
+                self.listen();
+            }
             let over = |p: &&Pending| p.waiting.iter().any(|role| p.late(p.since, *role, self.now));
             let over = self.dance.pending.as_ref().filter(over).map(|p| p.step.epoch);
             self.laws.hold(Law::Deadline, over.is_none(), || format!("{over:?} goes on"));
@@ -425,20 +465,29 @@ impl Sim {
 }
 
 fn plan() -> Plan {
+    graph(0)
+}
+
+/// Graphs that a session may be given one after the other.
+fn graph(n: u8) -> Plan {
     let [a, b, c] = NODES;
-    let custom = vec![node(b, OnFailure::Hold), node(c, OnFailure::Bypass)];
-    let (stages, video) = chain(
-        Media::Video,
-        vec![
-            segment(Role::Pipeline, vec![node(a, OnFailure::Hold)]),
-            segment(Role::Custom(0), custom),
-        ],
-    );
+    let hold = |id| node(id, OnFailure::Hold);
+    let first = segment(Role::Pipeline, vec![hold(a)]);
+    let custom = segment(Role::Custom(0), vec![hold(b), node(c, OnFailure::Bypass)]);
+    let segments = match n % 5 {
+        0 => vec![first, custom],
+        1 => vec![first],
+        2 => vec![custom, first],
+        SLOW_ONE => vec![first, custom, segment(Role::Custom(1), vec![hold("d")])],
+        _ => vec![segment(Role::Pipeline, vec![hold(a), hold("e")])],
+    };
+    let (stages, video) = chain(Media::Video, segments);
     let (_, audio) = chain(Media::Audio, Vec::new());
     Plan {
         session: "s".parse().expect("an id"),
         stages,
         outputs: vec![audio, video],
+        former: BTreeMap::new(),
         max_video: (64, 48),
         video_bitrate: 1_000_000,
         audio_bitrate: 32_000,

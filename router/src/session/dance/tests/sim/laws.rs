@@ -132,6 +132,7 @@ impl Sim {
     pub(super) fn look_closely(&mut self) {
         let (laws, wiring) = (&mut self.laws, &self.dance.wiring);
         laws.hold(Law::Rest, self.dance.pending.is_none(), || "a change is under way".into());
+        laws.hold(Law::Rest, !self.dance.replanning(), || "another graph is still to be".into());
         let more = wiring.plan(&self.desired, &BTreeSet::new()).map(|(step, _)| step);
         laws.hold(Law::Rest, more.is_none(), || format!("it stands still before {more:?}"));
         for Program { role, runs, open, .. } in self.programs.values().filter(|p| !p.gone) {
