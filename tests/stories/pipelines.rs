@@ -170,6 +170,18 @@ fn a_manifest_is_drawn_or_told_all_that_is_wrong_with_it() {
 }
 
 #[test]
+fn every_manifest_among_the_examples_is_in_order() {
+    let _turn = turn();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pipelines");
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let (printed, _) = pipelines(&["check", file.to_str().unwrap()], 0);
+        assert!(printed.contains("output."), "{printed}");
+    }
+}
+
+#[test]
 fn a_manifest_in_yaml_is_the_default_sessions_pipeline() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "soft.yaml", SOFT);
