@@ -20,7 +20,7 @@ pub struct Latency {
 /// Milliseconds between two that follow one another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Gap {
-    /// 99 of 100 were shorter. Of both counts what came when the call was a second old.
+    /// 99 of 100 were shorter.
     pub p99: Option<f64>,
     /// The longest.
     pub max: Option<f64>,

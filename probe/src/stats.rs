@@ -195,21 +195,14 @@ fn round(ms: f64) -> f64 {
 /// Time between things that come one after another.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    first_ns: Option<u64>,
     last_ns: Option<u64>,
     spread: Spread,
 }
 
-/// While a call begins, what comes comes as its path allows: a person waits for the first picture then, which is told by itself.
-const BEGIN_NS: u64 = 1_000_000_000;
-
 impl Gaps {
     /// One more came.
     pub fn push(&mut self, now_ns: u64) {
-        let first = *self.first_ns.get_or_insert(now_ns);
-        if let Some(last) = self.last_ns.replace(now_ns)
-            && last.saturating_sub(first) >= BEGIN_NS
-        {
+        if let Some(last) = self.last_ns.replace(now_ns) {
             self.spread.record_ns(now_ns.saturating_sub(last));
         }
     }
@@ -232,15 +225,6 @@ mod tests {
             order.push(number);
         }
         order
-    }
-
-    #[test]
-    fn a_pause_counts_when_a_call_has_begun_and_not_before() {
-        let mut gaps = Gaps::default();
-        let seconds = [0.0, 0.4, 0.9, 1.02, 1.05, 1.30, 1.32];
-        seconds.iter().for_each(|s| gaps.push((s * 1e9) as u64));
-        let longest = gaps.spread().gap().max.unwrap();
-        assert!((249.0..252.0).contains(&longest), "{longest}");
     }
 
     #[test]
