@@ -285,3 +285,38 @@ async fn a_graph_changes_in_mid_call_and_what_it_does_not_touch_misses_no_pictur
     router.wait_for_sessions(0);
     router.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_makes_a_session_of_its_own_manifest_or_is_told_all_that_is_wrong_with_it() {
+    let mut router = Router::start();
+    let mut client = Client::announced(&router, "maker", Some("red")).await;
+    let manifest = |kind: &str, sigma: f64| {
+        let nodes = json!([{"id": "soft", "type": kind, "params": {"sigma": sigma}}]);
+        json!({"session_id": "red", "manifest": {"pipeline": {"nodes": nodes}}})
+    };
+    let faulty = json!({"session_id": "red", "manifest": {"pipeline": {"nodes": [
+        {"id": "soft", "type": "Bluur"},
+        {"id": "quiet", "type": "Gain", "params": {"gain_db": 99}},
+    ]}}});
+    let refused = client.refused("session.create", faulty).await;
+    assert_eq!(refused["code"], -32602, "{refused}");
+    let errors = refused["data"]["errors"].as_array().unwrap();
+    let places: Vec<&str> = errors.iter().filter_map(|error| error["path"].as_str()).collect();
+    assert_eq!(places, ["/pipeline/nodes/0/type", "/pipeline/nodes/1/params/gain_db"]);
+    assert_eq!(errors[0]["suggestion"], "did you mean `GaussianBlur`?", "{refused}");
+    let mut both = manifest("GaussianBlur", 2.0);
+    both["pipeline"] = "overlay".into();
+    assert_eq!(client.refused("session.create", both).await["data"]["path"], "/manifest");
+    assert_eq!(router.sessions()["load"]["sessions"], 0, "nothing began");
+
+    let made = client.request("session.create", manifest("GaussianBlur", 2.0)).await.unwrap();
+    assert_eq!(made, json!({"session_id": "red"}));
+    let (anna, bert) = (enter(&router, "anna"), enter(&router, "bert"));
+    flows(&mut router, "anna", &[("bert", "main")]);
+    let session = router.sessions()["sessions"][0].take();
+    assert_eq!(session["nodes"][0]["id"], "soft", "{session}");
+    let (anna, _) = (hang_up(anna), hang_up(bert));
+    assert!(anna["peers"]["bert"]["video"]["received"].as_u64() > Some(10), "{anna}");
+    router.wait_for_sessions(0);
+    router.stop();
+}

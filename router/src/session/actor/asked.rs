@@ -10,6 +10,7 @@ use remotemedia_signaling::Act;
 use remotemedia_signaling::message::{Code, Error, SubscriptionSet};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 /// A node that has not taken its parameters by then is told to be away (chosen: ten frames of the slowest that is allowed by
@@ -134,11 +135,12 @@ impl Actor {
 
     /// A worker has them, or does not take them.
     pub(super) fn applied(&mut self, role: Role, request: u32, error: Option<String>) {
-        let asked = self.asked.waiting.remove(&request);
-        let Some(Waiting { node, params, whom, .. }) = asked.filter(|asked| asked.role == role)
-        else {
+        // Nobody answers for another process.
+        let Entry::Occupied(asked) = self.asked.waiting.entry(request) else { return };
+        if asked.get().role != role {
             return;
-        };
+        }
+        let Waiting { node, params, whom, .. } = asked.remove();
         if error.is_none() {
             if let (For::Asker(_), Some(update)) = (&whom, &mut self.update) {
                 update.also(&node, &params);
