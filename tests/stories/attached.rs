@@ -256,6 +256,39 @@ fn a_tap_that_is_killed_leaves_its_place_to_the_next_one_and_the_call_does_not_f
     scene.untouched();
 }
 
+#[test]
+fn a_tap_goes_on_when_its_channel_goes_and_comes_again() {
+    let mut room = Room::enter();
+    let robot = attach(&room.router, &["source", "red", "robot", "video"]);
+    let there = |room: &mut Room| has_channel(&room.session(), "in/robot/video0/raw");
+    eventually("the robot's pictures", || there(&mut room).then_some(()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines");
+    let tap = std::process::Command::new(env!("CARGO_BIN_EXE_remotemedia"))
+        .args(["tap", "rm/red/in/robot/video0/raw", "--json", "--router"])
+        .arg(room.router.runtime())
+        .stdout(std::fs::File::create(&file).unwrap())
+        .spawn()
+        .unwrap();
+    let told = || {
+        let lines = std::fs::read_to_string(&file).unwrap();
+        let rate =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["frames_per_second"].as_f64();
+        lines.lines().filter(|line| rate(line) > Some(10.0)).count()
+    };
+    eventually("a second of them", || (told() > 0).then_some(()));
+    interrupt("the robot", robot);
+    eventually("its end", || (!there(&mut room)).then_some(()));
+    let robot = attach(&room.router, &["source", "red", "robot", "video"]);
+    eventually("the robot again", || there(&mut room).then_some(()));
+    let before = told();
+    eventually("more of its pictures", || (told() > before + 1).then_some(()));
+    kill(tap.id() as i32, Signal::SIGINT);
+    ends("the tap", tap, 0);
+    interrupt("the robot", robot);
+    room.leave();
+}
+
 // --- inserted nodes ---------------------------------------------------------------------------------------------------
 
 const NODE: &str = "negative";

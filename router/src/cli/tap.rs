@@ -17,6 +17,7 @@ use save::Saver;
 use serde_json::json;
 use show::Show;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often it tells.
@@ -61,21 +62,33 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         last: "nothing yet".into(),
     };
     let wish = Attach::Tap { channel: args.channel };
-    let code = attach_over(socket, "tap", wish, Once(Some(tap)));
+    let code = attach_over(socket, "tap", wish, Again::First(Box::new(tap)));
     // It returns only when it could not begin, and has said why.
     std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 1 })
 }
 
-/// Gives its one processor away: a channel that is made afresh is read by the same task.
-struct Once(Option<Tap>);
+/// One tap, whatever becomes of its channel: one that goes and comes again is read by another task, which is made while the one
+/// before still runs.
+enum Again {
+    First(Box<Tap>),
+    /// Its tasks own it, so that its file is whole when the last of them ends.
+    Running(Weak<Mutex<Tap>>),
+}
 
-impl Factory for Once {
+impl Factory for Again {
     fn catalogue(&self) -> Catalogue {
         Catalogue::default()
     }
 
     fn make(&mut self, task: &Task) -> Result<Box<dyn Processor>, TaskError> {
-        let mut tap = self.0.take().ok_or_else(|| TaskError::failed("it reads one channel"))?;
+        let mut tap = match std::mem::replace(self, Self::Running(Weak::new())) {
+            Self::First(tap) => tap,
+            Self::Running(tap) => {
+                *self = Self::Running(Weak::clone(&tap));
+                let tap = tap.upgrade().ok_or_else(|| TaskError::failed("it has ended"))?;
+                return Ok(Box::new(Reads(tap)));
+            }
+        };
         if let Some(show) = &mut tap.show {
             show.start(task)?;
         }
@@ -85,7 +98,22 @@ impl Factory for Once {
                 end();
             });
         }
-        Ok(Box::new(tap))
+        let tap = Arc::new(Mutex::new(*tap));
+        *self = Self::Running(Arc::downgrade(&tap));
+        Ok(Box::new(Reads(tap)))
+    }
+}
+
+/// One task of the tap's. Only one at a time is given frames.
+struct Reads(Arc<Mutex<Tap>>);
+
+impl Processor for Reads {
+    fn process(&mut self, frame: &Frame, _: &mut Output<'_>) -> Result<(), TaskError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).frame(frame)
+    }
+
+    fn command(&mut self, _: &Command) -> Result<(), TaskError> {
+        Ok(())
     }
 }
 
@@ -116,8 +144,8 @@ struct Tap {
     last: String,
 }
 
-impl Processor for Tap {
-    fn process(&mut self, frame: &Frame, _: &mut Output<'_>) -> Result<(), TaskError> {
+impl Tap {
+    fn frame(&mut self, frame: &Frame) -> Result<(), TaskError> {
         let meta = frame.meta();
         let count = &mut self.count;
         count.frames += 1;
@@ -149,12 +177,6 @@ impl Processor for Tap {
         Ok(())
     }
 
-    fn command(&mut self, _: &Command) -> Result<(), TaskError> {
-        Ok(())
-    }
-}
-
-impl Tap {
     fn tell(&mut self, now: Instant) {
         let seconds = now.duration_since(self.told).as_secs_f64();
         self.told = now;

@@ -180,7 +180,8 @@ mod tests {
         one.take(there / 2).expect("half of it");
         let refused = two.take(there / 4 * 3).expect_err("there is only the other half");
         assert_eq!(refused.needed, there / 4 * 3);
-        assert!(refused.free <= there - there / 2, "{refused:?}");
+        // Others give back a little meanwhile.
+        assert!(refused.free <= there - there / 2 + MARGIN, "{refused:?}");
         assert_eq!(two.reserved(), 0, "nothing is kept of what was refused");
         two.take(there / 8).expect("there is room for that");
         two.take(1).expect("less is always possible");
