@@ -13,7 +13,9 @@ mod plan;
 mod succession;
 
 pub use flow::{Insert, held, stands};
-pub use plan::{Feed, Output, Plan, Queue, Route, Segment, Stage, chain, set_params};
+#[cfg(test)]
+pub use plan::chain;
+pub use plan::{Feed, Output, Plan, Queue, Route, Segment, Stage, set_params};
 pub use succession::Successor;
 
 use crate::workers::Role;

@@ -1,6 +1,8 @@
 //! What a session runs: the graph that each source's frames pass, and the outputs it has.
 
-use super::{Desired, MAIN, Origin, Product, Source, Stream, Wiring};
+#[cfg(test)]
+use super::MAIN;
+use super::{Desired, Origin, Product, Source, Stream, Wiring};
 use crate::workers::Role;
 use remotemedia_shm_schema::control::{GraphNode, OnFailure};
 use remotemedia_shm_schema::{Codec, Contract, Media, NodeId, OutputId, PeerId, SessionId};
@@ -104,7 +106,7 @@ pub enum Route {
 }
 
 /// Segments one behind the other, and what comes out of the last: the output `main`.
-#[must_use]
+#[cfg(test)]
 pub fn chain(kind: Media, segments: Vec<Segment>) -> (Vec<Stage>, Output) {
     let mut feed = Feed::Input;
     let mut stages = Vec::new();
